@@ -1,0 +1,182 @@
+"""One flat set of knobs for a run.
+
+Every knob stands here once, with its default, its range and one comment (the nanoGPT way). Unknown
+keys are refused, so a typing error cannot pass as a default. A run saves its config as JSON.
+
+Batch arithmetic: one epoch is ceil(training chips / batch_size) optimiser steps, the last one on a
+smaller batch; `epochs` x training chips = *passes*, the unit in which training costs are compared.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from rtslib.bands import MODALITIES, check_modalities
+from rtslib.errors import ConfigError
+from rtslib.files import read_json, write_json
+
+
+class Config(BaseModel):
+    """All knobs of data, model and training. Raises ConfigError through `make`, `load`, `with_overrides`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    # data
+    modalities: dict[str, list[str]] = {m: list(b) for m, b in MODALITIES.items()}  # first one is primary
+    scale: float = Field(1.0, gt=0, le=8)  # chips are resized by this before the backbone, and results back
+    augment: bool = True  # flips, quarter turns, brightness
+    modality_mean: dict[str, list[float]] = {}  # normalisation, from the training side; filled by training
+    modality_std: dict[str, list[float]] = {}  # the same, standard deviations
+
+    # backbone
+    backbone: Literal["nano", "tiny", "small", "base", "large"] = "tiny"  # MViTv2 size
+    windows: bool = True  # attention in windows outside the last block of each stage
+    window_padding: Literal["masked", "zeros"] = "masked"  # "zeros": unmasked zero keys, as detectron2 has it
+    kv_stride: Literal["timm", "detectron2"] = "timm"  # detectron2 doubles it in the last block of stages 2, 3
+    pretrained: bool = False  # start every branch from timm's ImageNet weights (needs the hub or its cache)
+    drop_path: float = Field(0.1, ge=0, lt=1)  # stochastic depth, linearly increasing
+    checkpoint: bool = False  # recompute activations in the backward pass: less memory, about 30 % slower
+
+    # fusion and pyramid
+    fusion: Literal["residual_cross_attention", "concat_conv", "data"] = "residual_cross_attention"  # see fusion.py
+    freeze_backbones: bool = False  # train only fusion, pyramid and heads
+    fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
+
+    # region proposals
+    anchor_sizes: list[float] = [16, 32, 64, 128, 256]  # px, one per level P2-P6
+    anchor_ratios: list[float] = [0.5, 1.0, 2.0]  # height / width
+    rpn_samples: int = Field(128, ge=2)  # anchors in the loss, per chip
+    rpn_pre_nms: int = Field(500, ge=1)  # best anchors per level that enter NMS
+    proposals: int = Field(200, ge=1)  # proposals per chip that leave NMS (RTS chips hold a median of 2)
+    rpn_nms: float = Field(0.7, gt=0, le=1)  # IoU
+
+    # region heads (cascade)
+    roi_samples: int = Field(64, ge=2)  # proposals in the loss, per chip
+    roi_positive: float = Field(0.25, gt=0, le=1)  # share of them that may be foreground
+    cascade_ious: list[float] = [0.5, 0.6, 0.7]  # foreground threshold of each stage
+    roi_sampling: int = Field(0, ge=0)  # RoIAlign points per bin and axis; 0: adaptive, as detectron2
+    head_convs: int = Field(4, ge=0)  # 3x3 convolutions of a box head, and of the mask head
+    head_channels: int = Field(256, ge=8)  # their channels
+    head_fc: int = Field(1024, ge=8)  # width of the box head's fully connected layer
+    head_norm: Literal["BN", "GN"] = "GN"  # BN as detectron2's config; GN for small batches
+    score_thresh: float = Field(0.05, ge=0, le=1)  # detections below are dropped
+    nms: float = Field(0.5, gt=0, le=1)  # IoU of detections
+    max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
+
+    # training
+    seed: int = Field(0, ge=0)  # of weights, sampling, order and augmentation
+    epochs: int = Field(50, ge=1)  # passes over the training side
+    batch_size: int = Field(8, ge=1)  # chips a step
+    lr: float = Field(1.6e-4, gt=0)  # AdamW, at the end of the warm-up
+    backbone_lr: float = Field(1.0, gt=0)  # factor on `lr` for the backbones
+    weight_decay: float = Field(0.1, ge=0)  # none on norms, biases, relative positions
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of all steps with linearly rising rate, then cosine to 0
+    clip: float = Field(1.0, gt=0)  # gradient norm
+    ema: float = Field(0.998, ge=0, lt=1)  # decay of the averaged weights that are evaluated; 0: none
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed on CUDA, else 32-true
+    workers: int = Field(0, ge=0)  # loader processes
+    val_every: int = Field(0, ge=0)  # epochs between validations; 0: never
+    val_fraction: float = Field(0.15, ge=0, lt=1)  # share of chips, by whole groups
+    test_fraction: float = Field(0.2, ge=0, lt=1)  # the same
+
+    @field_validator("modalities")
+    @classmethod
+    def _known_bands(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        every = {b for bands in value.values() for b in bands}
+        check_modalities(value, tuple(every))
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if len(self.anchor_sizes) != 5 or not self.anchor_ratios:
+            raise ConfigError("anchor_sizes needs five values (P2-P6), anchor_ratios at least one")
+        if min(self.anchor_sizes + self.anchor_ratios) <= 0:
+            raise ConfigError("anchor_sizes and anchor_ratios must be positive")
+        if not self.cascade_ious or not all(0 < t < 1 for t in self.cascade_ious):
+            raise ConfigError("cascade_ious needs at least one threshold, each between 0 and 1")
+        return self
+
+    @property
+    def primary(self) -> str:
+        """Name of the modality that queries the others."""
+        return next(iter(self.modalities))
+
+    @classmethod
+    def make(cls, values: dict[str, Any]) -> "Config":
+        """Build from a dict. Raises ConfigError naming the key, the value and what is allowed."""
+        try:
+            return cls(**values)
+        except ValidationError as e:
+            raise ConfigError("; ".join(_explain(err) for err in e.errors())) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Config":
+        """Read a JSON file of knobs; missing ones keep their defaults. Raises DataError, ConfigError."""
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: a config is a JSON object of knobs")
+        return cls.make(values)
+
+    def save(self, path: str | Path) -> None:
+        """Write all knobs as JSON, whole or not at all. Raises OutputError."""
+        write_json(path, self.model_dump())
+
+    def updated(self, **values: Any) -> "Config":
+        """Return a checked copy with some knobs changed. Raises ConfigError."""
+        return Config.make({**self.model_dump(), **values})
+
+    def with_overrides(self, pairs: Iterable[str]) -> "Config":
+        """Return a checked copy changed by `key=value` strings; values are JSON, or bare text.
+
+        Raises:
+            ConfigError: a string without `=`, an unknown key, or a value out of range.
+        """
+        values: dict[str, Any] = {}
+        for pair in pairs:
+            key, sep, text = pair.partition("=")
+            if not sep:
+                raise ConfigError(f"--set {pair!r}: write key=value")
+            try:
+                values[key.strip()] = json.loads(text)
+            except json.JSONDecodeError:
+                values[key.strip()] = text.strip()
+        return self.updated(**values)
+
+
+# A model that learns on two CPU cores: narrow pyramid and heads, few proposals, two RoIAlign points a bin.
+_NANO: dict[str, Any] = {
+    "backbone": "nano", "drop_path": 0.0, "fpn_channels": 64, "head_channels": 64, "head_convs": 2, "head_fc": 128,
+    "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 32, "roi_sampling": 2,
+    "batch_size": 8, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.2,
+}  # fmt: skip
+_SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1}
+_GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN"}
+
+#: Notebook profiles: size of the embedded landscape (chips, px a side) and of its scene (px a side), knobs of
+#: both training stages, further knobs by layout, and at most how many chips of a real set (`limit`).
+PROFILES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "chips": 24, "size": 64, "scene": 192, "limit": 12,
+        "pretrain": _SMOKE, "finetune": _SMOKE, "layouts": {},
+    },
+    "quick": {
+        "chips": 400, "size": 128, "scene": 768,
+        "pretrain": {**_NANO, "epochs": 10}, "finetune": {**_NANO, "epochs": 8},
+        "layouts": {"geotiff": {"scale": 1.5, "epochs": 5}},
+    },
+    "gpu": {
+        "chips": 1200, "size": 256, "scene": 4096,
+        "pretrain": {**_GPU, "epochs": 60}, "finetune": {**_GPU, "epochs": 40},
+        "layouts": {"geotiff": {"scale": 2.0}},
+    },
+}  # fmt: skip
+
+
+def _explain(err: Any) -> str:
+    key = ".".join(str(p) for p in err["loc"]) or "config"
+    if err["type"] == "extra_forbidden":
+        return f"unknown key {key!r}: known ones are {', '.join(Config.model_fields)}"
+    return f"{key} = {err.get('input')!r}: {err['msg'].lower()}"
