@@ -1,0 +1,170 @@
+"""Training a run: data and config in, run folder out.
+
+The unimodal and the multimodal stage are the same function: the first one trains on one modality, the
+second one starts from the runs of the first (`init`).
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+
+from rtslib.chips import ChipSet
+from rtslib.config import Config
+from rtslib.dataset import ChipDataset, band_statistics, collate
+from rtslib.detector import build_model
+from rtslib.errors import OutputError, TrainingError
+from rtslib.files import write_json
+from rtslib.runs import initialise, read_run, run_key, save_weights
+from rtslib.splits import save_split, split_by_group
+
+
+def train(
+    chipset: ChipSet,
+    out_dir: str | Path,
+    config: Config,
+    split: pd.DataFrame | None = None,
+    init: Mapping[str, str | Path] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train and write a run folder (`rtslib.runs`).
+
+    Args:
+        chipset: opened data with labels.
+        out_dir: run folder; new, unless `resume`.
+        config: knobs; the normalisation statistics are measured on the training side and filled in.
+        split: columns chip, name, group, side; None: `split_by_group` with the config's fractions and seed.
+        init: modality -> unimodal run to start from.
+        resume: go on with an unfinished run of the same key; return a finished one at once.
+        progress: show a progress bar.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ConfigError, DataError, WeightsError: config, data or initial weights do not fit.
+        NonFiniteLossError: a loss became NaN or infinite.
+        OutputError: the folder holds another run, or cannot be written.
+    """
+    out = Path(out_dir)
+    if split is None:
+        split = split_by_group(chipset, config.val_fraction, config.test_fraction, config.seed)
+    key = run_key(config, chipset.fingerprint(), split.to_csv(index=False), init)
+    if _claim(out, key, resume):
+        return out
+    sides = {side: set(rows["chip"]) for side, rows in split.groupby("side")}
+    chips = {side: [c for c in chipset.chips if c.id in ids] for side, ids in sides.items()}
+    if not chips.get("train"):
+        raise TrainingError(f"{chipset.root}: the split has no training chips")
+    stats = band_statistics(chipset, chips["train"], config.modalities)
+    config = config.updated(
+        modality_mean={m: s["mean"] for m, s in stats.items()}, modality_std={m: s["std"] for m, s in stats.items()}
+    )
+    record = _start_record(key, config, chipset, init)
+    save_split(split, out / "split.csv")
+    config.save(out / "config.json")
+    write_json(out / "run.json", record)
+    torch.manual_seed(config.seed)
+    model = build_model(config)
+    if init:
+        initialise(model, init)
+    started = time.monotonic()
+    trainer = _fit(model, chipset, chips, out, progress)
+    seconds = record["seconds"] + time.monotonic() - started
+    save_weights(out / "model.pt", model)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    record |= {
+        "finished": True,
+        "seconds": round(seconds, 1),
+        "steps": trainer.global_step,
+        "passes": config.epochs * len(chips["train"]),
+        "chips": {side: len(c) for side, c in chips.items()},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trained_parameters": trained,
+    }
+    write_json(out / "run.json", record)
+    (out / "last.ckpt").unlink(missing_ok=True)
+    return out
+
+
+def _claim(out: Path, key: str, resume: bool) -> bool:
+    """True if the finished run is there already; raises if the folder is not ours to write."""
+    there = read_run(out)
+    if not there:
+        if out.exists() and any(out.iterdir()):
+            raise OutputError(f"{out} is not empty and holds no run: choose another folder")
+        return False
+    if not resume:
+        raise OutputError(f"{out} already holds a run: choose another folder, or resume it")
+    if there.get("key") != key:
+        raise OutputError(f"{out} holds a run with another config, data or split: choose another folder or delete it")
+    return bool(there.get("finished"))
+
+
+def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str, str | Path] | None) -> dict:
+    """Git state and seed first (as DETR logs them), before anything can fail."""
+    from rtslib.manifest import commit, hardware, versions
+
+    return {
+        **commit(),
+        "seed": config.seed,
+        "key": key,
+        "finished": False,
+        "data": chipset.root.name,
+        "data_fingerprint": chipset.fingerprint(),
+        "layout": chipset.layout,
+        "init": {m: str(run) for m, run in (init or {}).items()},
+        "versions": versions(),
+        "hardware": hardware(),
+        "seconds": 0.0,
+    }
+
+
+def _fit(model, chipset: ChipSet, chips: dict[str, list], out: Path, progress: bool):
+    """Run Lightning's loop, from `last.ckpt` where there is one; leaves the averaged weights in `model`."""
+    import lightning as L
+    from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
+
+    from rtslib.lit import EpochLog, EpochSampler, LastCheckpoint, Lit, averaging_decay
+
+    config = model.config
+    data = ChipDataset(chipset, chips["train"], config.modalities, config.augment, seed=config.seed)
+    shared = {"collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available()}
+    loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
+    truth, val_loader = None, None
+    if config.val_every and chips.get("val"):
+        truth = chipset.coco(chips["val"])
+        val = ChipDataset(chipset, chips["val"], config.modalities)
+        val_loader = DataLoader(val, config.batch_size, **shared)
+    steps = config.epochs * len(loader)
+    callbacks = [EpochLog(out / "log.csv"), LastCheckpoint(out / "last.ckpt")]
+    if config.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=averaging_decay(config, steps)))
+    if progress:
+        callbacks.append(TQDMProgressBar())
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
+    with warnings.catch_warnings():
+        for known in ("does not have many workers", "have no `val_dataloader`", "LeafSpec.*is deprecated"):
+            warnings.filterwarnings("ignore", message=f".*{known}.*")
+        trainer = L.Trainer(
+            default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,
+            gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
+            enable_progress_bar=progress, enable_model_summary=False, check_val_every_n_epoch=config.val_every or 1,
+            num_sanity_val_steps=0, log_every_n_steps=1, deterministic=False,
+        )
+        last = out / "last.ckpt"
+        lit = Lit(model, steps, truth)
+        trainer.fit(lit, loader, val_loader, ckpt_path=last if last.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    model.to("cpu")
+    return trainer

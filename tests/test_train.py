@@ -1,0 +1,192 @@
+"""Training: one folder in, one run folder out; resuming after a kill; stopping on a bad loss."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from models import SMALL
+
+from rtslib.chips import open_chips
+from rtslib.config import Config
+from rtslib.detector import build_model
+from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
+from rtslib.lit import Lit, averaging_decay, parameter_groups, rate, read_log
+from rtslib.runs import initialise, load_run, load_weights, read_run
+from rtslib.synthetic import write_challenge
+from rtslib.train import train
+
+TINY = {**SMALL, "epochs": 3, "batch_size": 4, "lr": 1e-3, "drop_path": 0.1, "ema": 0.9}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    write_challenge(folder, chips=18, size=64, seed=3)
+    return folder
+
+
+def config(data, *names, **knobs):
+    found = open_chips(data).modalities()
+    return Config.make({"modalities": {m: list(found[m]) for m in names or found}, **TINY, **knobs})
+
+
+@pytest.fixture(scope="module")
+def unimodal(data, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    for m in ("rgb", "terrain"):
+        train(open_chips(data), runs / m, config(data, m, epochs=1), progress=False)
+    return runs
+
+
+def test_a_run_folder_holds_what_it_says(data, unimodal):
+    run = unimodal / "rgb"
+    assert sorted(p.name for p in run.iterdir()) == ["config.json", "log.csv", "model.pt", "run.json", "split.csv"]
+    record = read_run(run)
+    assert record["finished"] and record["passes"] == record["chips"]["train"] and record["seed"] == 0
+    assert record["data_fingerprint"] == open_chips(data).fingerprint()
+    assert record["parameters"] == record["trained_parameters"] > 1e6
+    assert {"commit", "dirty", "versions", "hardware", "seconds"} <= set(record)
+    rows = read_log(run / "log.csv")
+    assert [r["epoch"] for r in rows] == ["0"] and float(rows[0]["loss"]) > 0 and "loss_mask" in rows[0]
+    model, found = load_run(run)
+    assert not model.training and found.modality_mean["rgb"] and set(found.modality_mean) == {"rgb"}
+    assert all(isinstance(v, torch.Tensor) for v in torch.load(run / "model.pt", weights_only=True).values())
+
+
+def test_statistics_come_from_the_training_side_only(data, unimodal):
+    from rtslib.dataset import band_statistics
+    from rtslib.splits import load_split
+
+    chipset = open_chips(data)
+    split = load_split(unimodal / "rgb" / "split.csv", chipset)
+    ids = set(split.chip[split.side == "train"])
+    assert 0 < len(ids) < len(chipset.chips)
+    expected = band_statistics(chipset, [c for c in chipset.chips if c.id in ids], {"rgb": ["red", "green", "blue"]})
+    assert load_run(unimodal / "rgb")[1].modality_mean["rgb"] == expected["rgb"]["mean"]
+
+
+KILLED = """
+import sys
+from rtslib.chips import open_chips
+from rtslib.config import Config
+from rtslib.train import train
+data, out, config = sys.argv[1:]
+train(open_chips(data), out, Config.load(config), progress=False)
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path):
+    wanted = config(data, "rgb", epochs=4)
+    whole = train(open_chips(data), tmp_path / "whole", wanted, progress=False)
+    wanted.save(tmp_path / "config.json")
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED, str(data), str(killed), str(tmp_path / "config.json")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / "last.ckpt").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not read_run(killed)["finished"] and len(read_log(killed / "log.csv")) < 4
+    with pytest.raises(OutputError, match="already holds a run"):
+        train(open_chips(data), killed, wanted, progress=False)
+    train(open_chips(data), killed, wanted, resume=True, progress=False)
+    a, b = load_weights(whole / "model.pt"), load_weights(killed / "model.pt")
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    losses = [[row["loss"] for row in read_log(run / "log.csv")] for run in (whole, killed)]
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+    assert not (killed / "last.ckpt").exists()
+
+
+def test_a_finished_run_is_recognised_and_another_one_refused(data, unimodal):
+    run = unimodal / "rgb"
+    before = (run / "model.pt").stat().st_mtime_ns
+    train(open_chips(data), run, config(data, "rgb", epochs=1), resume=True, progress=False)
+    assert (run / "model.pt").stat().st_mtime_ns == before
+    with pytest.raises(OutputError, match="another config, data or split"):
+        train(open_chips(data), run, config(data, "rgb", epochs=1, lr=2e-3), resume=True, progress=False)
+
+
+def test_a_folder_with_other_files_is_left_alone(data, tmp_path):
+    (tmp_path / "thesis.doc").write_text("years of work")
+    with pytest.raises(OutputError, match="not empty"):
+        train(open_chips(data), tmp_path, config(data, "rgb", epochs=1), progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.doc"]
+
+
+def test_fine_tuning_starts_from_the_unimodal_runs(data, unimodal, tmp_path):
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    frozen = config(data, "rgb", "terrain", epochs=1, freeze_backbones=True)
+    out = train(open_chips(data), tmp_path / "fused", frozen, init=runs, progress=False)
+    fused, rgb, terrain = (load_weights(r / "model.pt") for r in (out, runs["rgb"], runs["terrain"]))
+    assert all(torch.equal(fused[k], rgb[k]) for k in rgb if k.startswith("backbones."))
+    assert all(torch.equal(fused[k], terrain[k]) for k in terrain if k.startswith("backbones."))
+    assert not torch.equal(fused["fpn.inner_blocks.0.0.weight"], rgb["fpn.inner_blocks.0.0.weight"])
+    assert fused["fusion.0.gain"].abs().sum() > 0 and fused["fusion.0.merge.terrain.weight"].abs().sum() > 0
+    record = read_run(out)
+    assert record["trained_parameters"] < record["parameters"]
+
+
+def test_initial_weights_that_do_not_fit_are_refused(data, unimodal):
+    base = config(data, "rgb", "terrain")
+    base = base.updated(
+        modality_mean={m: [0.0] * len(b) for m, b in base.modalities.items()},
+        modality_std={m: [1.0] * len(b) for m, b in base.modalities.items()},
+    )
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    with pytest.raises(WeightsError, match="none for the primary"):
+        initialise(build_model(base), {"terrain": runs["terrain"]})
+    with pytest.raises(WeightsError, match="no branch 'rgb'"):
+        initialise(build_model(base.updated(fusion="data")), runs)
+    with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
+        initialise(build_model(base), {"rgb": runs["rgb"], "terrain": runs["rgb"]})
+    with pytest.raises(WeightsError, match="do not fit"):
+        initialise(build_model(base.updated(fpn_channels=48)), runs)
+
+
+def test_unusable_weights_files(tmp_path):
+    with pytest.raises(WeightsError, match="no such file"):
+        load_weights(tmp_path / "model.pt")
+    (tmp_path / "model.pt").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_weights(tmp_path / "model.pt")
+    torch.save({"evil": os.system}, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_weights(tmp_path / "model.pt")
+    torch.save([1], tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="something else"):
+        load_weights(tmp_path / "model.pt")
+
+
+def test_training_stops_on_a_non_finite_loss_and_tells_all_losses(data, tmp_path, monkeypatch):
+    forward = torch.nn.functional.l1_loss
+    monkeypatch.setattr("rtslib.rpn.F.l1_loss", lambda *a, **k: forward(*a, **k) * float("nan"))
+    with pytest.raises(NonFiniteLossError, match="loss_rpn_box_reg=nan") as caught:
+        train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=1), progress=False)
+    assert caught.value.step == 0 and caught.value.losses["loss_objectness"] > 0
+    assert not read_run(tmp_path / "run")["finished"] and not (tmp_path / "run" / "model.pt").exists()
+
+
+def test_validation_is_logged(data, tmp_path):
+    out = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=2, val_every=1), progress=False)
+    assert all(0 <= float(r["val_AP50"]) <= 1 for r in read_log(out / "log.csv"))
+
+
+def test_schedule_and_groups(data):
+    rates = [rate(s, 100, 0.1) for s in range(100)]
+    assert rates[0] == 0.1 and rates[9] == 1.0 and max(rates) == 1.0 and 0 < rates[-1] < 0.001
+    assert averaging_decay(Config(ema=0.99), 10**6) == 0.99 and averaging_decay(Config(ema=0.99), 100) == 0.9
+    base = config(data, "rgb", lr=1.0, backbone_lr=0.1)
+    model = build_model(base.updated(modality_mean={"rgb": [0.0] * 3}, modality_std={"rgb": [1.0] * 3}))
+    groups = parameter_groups(model)
+    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in model.parameters())
+    found = {(round(g["lr"], 3), g["weight_decay"] > 0) for g in groups}
+    assert found == {(0.1, True), (0.1, False), (1.0, True), (1.0, False)}
+    undecayed = {id(p) for g in groups if not g["weight_decay"] for p in g["params"]}
+    assert all(id(p) in undecayed for n, p in model.named_parameters() if "rel_pos" in n or p.ndim == 1)
+    Lit(model, 10, None)
