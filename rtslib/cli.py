@@ -1,0 +1,288 @@
+"""The command line: `python -m rtslib COMMAND`.
+
+Commands do what their library functions do and no more; `rtslib.__main__` turns errors into one line. With
+`--json`, standard output holds the JSON and nothing else; notes and progress go to stderr. Library
+modules are imported where they are used, so that `--help` is quick.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rtslib.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rtslib.chips import Chip, ChipSet
+    from rtslib.config import Config
+
+app = typer.Typer(
+    help="Map retrogressive thaw slumps from several satellite modalities at once.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
+Run = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, new or empty.")],
+    chips: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of training chips.")],
+    size: Annotated[int, typer.Option(min=1, help="Side of a chip, px of 4 m.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same chips.")] = 0,
+    test_chips: Annotated[int, typer.Option(min=0, max=1_000_000, help="Number of test chips.")] = 0,
+) -> None:
+    """Write synthetic chips in the challenge's layout."""
+    from rtslib.synthetic import write_challenge
+
+    write_challenge(out, chips, size, seed, test_chips=test_chips)
+    print(f"{out}: {chips} training and {test_chips} test chips of {size} x {size} px")
+
+
+@app.command()
+def info(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of chips, any layout.")],
+    as_json: Json = False,
+) -> None:
+    """Open a data set, check its structure and describe it."""
+    from rtslib.chips import open_chips
+
+    with _quiet_stdout(as_json):
+        found = _describe(open_chips(data))
+    if as_json:
+        return print(json.dumps(found, indent=1))
+    parts = ", ".join(f"{m} ({' '.join(bands)})" for m, bands in found["modalities"].items())
+    print(f"layout      {found['layout']}")
+    print(f"chips       {found['chips']}, {found['labelled']} labelled, in {found['groups']} groups")
+    print(f"instances   {found['instances']}, {found['dropped_instances']} more dropped")
+    print(f"bands       {' '.join(found['bands'])}")
+    print(f"modalities  {parts or 'none of the default ones'}")
+    for note in found["notes"]:
+        print(f"note        {note}")
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, log, split.")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file of knobs.")] = None,
+    knobs: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a knob.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+) -> None:
+    """Train a model on a data set, keeping site groups apart."""
+    from rtslib.chips import open_chips
+    from rtslib.train import train as fit
+
+    chipset = open_chips(data)
+    if resume and config is None and (out / "config.json").exists():
+        config = out / "config.json"
+    fit(chipset, out, _config(config, knobs or [], chipset), resume=resume)
+    print(f"{out}: trained")
+
+
+@app.command()
+def predict(
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="JSON file to write: COCO results.")],
+    part: Annotated[
+        Literal["all", "train", "test"] | None,
+        typer.Option(help="Which chips; default: test if there are unlabelled test chips, else all."),
+    ] = None,
+) -> None:
+    """Predict instances and write a challenge submission."""
+    from rtslib.chips import open_chips
+    from rtslib.predict import write_results
+
+    chipset = open_chips(data)
+    if part is None:
+        part = "test" if any(c.part == "test" and not c.labelled for c in chipset.chips) else "all"
+    chips = [c for c in chipset.chips if part in ("all", c.part)]
+    if not chips:
+        raise DataError(data, f"no {part} chips", "a data set with some, or another --part")
+    results = _predict(_load(run)[0], chipset, chips)
+    write_results(out, results)
+    hit = len({r["image_id"] for r in results})
+    print(f"{out}: {len(results)} instances on {hit} of {len(chips)} chips ({part})")
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON file of COCO results.")],
+    data: Data,
+) -> None:
+    """Check a results file against the challenge's rules."""
+    from rtslib.chips import open_chips
+    from rtslib.files import read_json
+    from rtslib.submission import validate as check
+
+    found = check(file, open_chips(data))
+    for line in found:
+        fail(line)
+    if found:
+        raise typer.Exit(2)
+    print(f"{file}: valid, {len(read_json(file))} instances")
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="COCO results to score.")] = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a run, to predict with now.")] = None,
+    side: Annotated[
+        Literal["all", "train", "val", "test"], typer.Option(help="With --run: side of its split to score.")
+    ] = "all",
+    as_json: Json = False,
+) -> None:
+    """Score predictions, or a run, against the labels."""
+    if (predictions is None) == (run is None):
+        raise ConfigError("give either --predictions or --run")
+    if run is None and side != "all":
+        raise ConfigError("--side needs --run, whose split says which chips are on a side")
+    from rtslib.chips import open_chips
+    from rtslib.evaluate import as_text
+    from rtslib.evaluate import evaluate as score
+    from rtslib.heldout import chips_on_side
+
+    with _quiet_stdout(as_json):
+        chipset = open_chips(data)
+        if run is None:
+            chips, results = chipset.labelled(), _on_labelled(predictions, chipset)
+        else:
+            model, _ = _load(run)
+            chips, learnt = chips_on_side(run, chipset, side)
+            if learnt:
+                _note(f"{learnt}; --side test scores the held-out ones only")
+            results = _predict(model, chipset, chips)
+        scores = score(chipset.coco(chips), results)
+    print(json.dumps(scores, indent=1) if as_json else as_text(scores))
+
+
+@app.command(name="map")
+def map_(
+    run: Run,
+    scene: Annotated[Path, typer.Option(metavar="DIR", help="Folder of GeoTIFFs on one grid.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for polygons, figure and map.")],
+    window: Annotated[int, typer.Option(min=1, help="Side of a window, px.")] = 256,
+    overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring windows, px.")] = 64,
+    score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a polygon on the map.")] = 0.3,
+) -> None:
+    """Map a scene: polygons, a figure and an offline web map."""
+    from rtslib.files import whole
+    from rtslib.mapfigure import map_figure
+    from rtslib.mapping import map_scene
+    from rtslib.scenes import open_scene
+    from rtslib.webmap import write_webmap
+
+    model, config = _load(run)
+    place = open_scene(scene)
+    found = map_scene(model, config, place, out, window, overlap, score, progress=_progress)
+    write_webmap(place, found, out / "map.html", least=score)
+    with whole(out / "map.png") as part:
+        map_figure(place, found, least=score).savefig(part)
+    print(f"{out}: {len(found)} slumps in detections.gpkg, map.png and map.html")
+
+
+def fail(message: str) -> int:
+    """Print one line `error: ...` on stderr and return exit code 2."""
+    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
+    return 2
+
+
+def _note(message: str) -> None:
+    """Print a note on stderr."""
+    print(f"note: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _quiet_stdout(as_json: bool) -> Iterator[None]:
+    """Send what libraries print to stderr while JSON is being made."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+def _describe(chipset: "ChipSet") -> dict[str, Any]:
+    """Describe a data set in JSON's types."""
+    return {
+        "layout": chipset.layout,
+        "chips": len(chipset.chips),
+        "labelled": sum(c.labelled for c in chipset.chips),
+        "instances": sum(len(i) for i in chipset.instances.values()),
+        "dropped_instances": chipset.dropped_instances,
+        "bands": list(chipset.bands),
+        "modalities": {m: list(bands) for m, bands in chipset.modalities().items()},
+        "groups": len({c.group for c in chipset.chips}),
+        "notes": list(chipset.notes),
+    }
+
+
+def _config(file: Path | None, knobs: list[str], chipset: "ChipSet") -> "Config":
+    """Read the knobs; modalities that nobody chose are those the data has."""
+    from rtslib.config import Config
+
+    config = Config.load(file) if file is not None else Config()
+    keys = {knob.partition("=")[0].strip() for knob in knobs} | config.model_fields_set
+    config = config.with_overrides(knobs)
+    if "modalities" in keys:
+        return config
+    found = {m: list(bands) for m, bands in chipset.modalities().items()}
+    if not found:
+        raise ConfigError(f"no default modality fits bands {list(chipset.bands)}: --set modalities=...")
+    return config.updated(modalities=found)
+
+
+def _load(run: Path) -> "tuple[nn.Module, Config]":
+    """Load a run onto the GPU if there is one."""
+    import torch
+
+    from rtslib.runs import load_run
+
+    model, config = load_run(run)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), config
+
+
+def _predict(model: "nn.Module", chipset: "ChipSet", chips: "Sequence[Chip]") -> list[dict]:
+    """Predict, counting chips on stderr."""
+    from rtslib.predict import predict as run_model
+
+    return run_model(model, chipset, chips, progress=_progress)
+
+
+def _progress(done: int, total: int) -> None:
+    """Count on stderr if that is a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total}", end="\n" if done == total else "", file=sys.stderr)
+
+
+def _on_labelled(file: Path, chipset: "ChipSet") -> list[dict]:
+    """Read predictions, leaving out (with a note) those on chips that have no labels to score against."""
+    from rtslib.files import read_json
+    from rtslib.submission import breaches
+
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise DataError(file, f"a JSON {type(entries).__name__}", "a list of predictions")
+    sizes = {c.id: (c.height, c.width) for c in chipset.chips}
+    for i, entry in enumerate(entries):
+        for found, expected in breaches(entry, sizes):
+            raise DataError(f"{file}, entry {i}", found, expected)
+    labelled = {c.id for c in chipset.labelled()}
+    if not labelled:
+        raise DataError(chipset.root, "no labelled chips", "some to score against")
+    kept = [e for e in entries if e["image_id"] in labelled]
+    if entries and not kept:
+        fix = f"training ids are those listed + {chipset.id_offset}" if chipset.id_offset else ""
+        raise DataError(file, "only predictions on chips without labels", "some on labelled chips", fix)
+    if len(kept) < len(entries):
+        _note(f"left out {len(entries) - len(kept)} predictions on chips without labels")
+    return kept
