@@ -110,7 +110,10 @@ def predict(
     chips = [c for c in chipset.chips if part in ("all", c.part)]
     if not chips:
         raise DataError(data, f"no {part} chips", "a data set with some, or another --part")
-    results = _predict(_load(run)[0], chipset, chips)
+    if part == "all" and chipset.id_offset:
+        raise DataError(data, "image ids that training and test chips share", "--part train or --part test")
+    offset = chipset.id_offset if part == "train" else 0  # files hold the ids of the release
+    results = [{**r, "image_id": r["image_id"] - offset} for r in _predict(_load(run)[0], chipset, chips)]
     write_results(out, results)
     hit = len({r["image_id"] for r in results})
     print(f"{out}: {len(results)} instances on {hit} of {len(chips)} chips ({part})")
@@ -265,24 +268,25 @@ def _progress(done: int, total: int) -> None:
 
 
 def _on_labelled(file: Path, chipset: "ChipSet") -> list[dict]:
-    """Read predictions, leaving out (with a note) those on chips that have no labels to score against."""
+    """Read predictions (ids as in the release), leaving out with a note those on chips without labels."""
     from rtslib.files import read_json
     from rtslib.submission import breaches
 
     entries = read_json(file)
     if not isinstance(entries, list):
         raise DataError(file, f"a JSON {type(entries).__name__}", "a list of predictions")
-    sizes = {c.id: (c.height, c.width) for c in chipset.chips}
+    offset = chipset.id_offset  # where both parts count from 1, a file of scored ids means the training part
+    sizes = {c.id - offset: (c.height, c.width) for c in (chipset.labelled() if offset else chipset.chips)}
     for i, entry in enumerate(entries):
         for found, expected in breaches(entry, sizes):
             raise DataError(f"{file}, entry {i}", found, expected)
+    entries = [{**e, "image_id": e["image_id"] + offset} for e in entries]
     labelled = {c.id for c in chipset.labelled()}
     if not labelled:
         raise DataError(chipset.root, "no labelled chips", "some to score against")
     kept = [e for e in entries if e["image_id"] in labelled]
     if entries and not kept:
-        fix = f"training ids are those listed + {chipset.id_offset}" if chipset.id_offset else ""
-        raise DataError(file, "only predictions on chips without labels", "some on labelled chips", fix)
+        raise DataError(file, "only predictions on chips without labels", "some on labelled chips")
     if len(kept) < len(entries):
         _note(f"left out {len(entries) - len(kept)} predictions on chips without labels")
     return kept

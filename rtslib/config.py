@@ -67,7 +67,7 @@ class Config(BaseModel):
     max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
 
     # training
-    seed: int = Field(0, ge=0)  # of weights, sampling, order and augmentation
+    seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation
     epochs: int = Field(50, ge=1)  # passes over the training side
     batch_size: int = Field(8, ge=1)  # chips a step
     lr: float = Field(1.6e-4, gt=0)  # AdamW, at the end of the warm-up
@@ -87,6 +87,9 @@ class Config(BaseModel):
     def _known_bands(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         every = {b for bands in value.values() for b in bands}
         check_modalities(value, tuple(every))
+        for name in value:
+            if not name.isidentifier():  # it names parameters of the model
+                raise ConfigError(f"modality {name!r}: use letters, digits and _, not beginning with a digit")
         return value
 
     @model_validator(mode="after")
@@ -141,7 +144,7 @@ class Config(BaseModel):
                 raise ConfigError(f"--set {pair!r}: write key=value")
             try:
                 values[key.strip()] = json.loads(text)
-            except json.JSONDecodeError:
+            except ValueError:  # no JSON, or a number of thousands of digits
                 values[key.strip()] = text.strip()
         return self.updated(**values)
 

@@ -4,8 +4,6 @@ Order and augmentation depend on (seed, epoch) alone, sampling and stochastic de
 a run that is killed and resumed at an epoch's start ends with the same weights as one that was not.
 """
 
-import csv
-import io
 import math
 import time
 from collections.abc import Iterator
@@ -22,7 +20,8 @@ from rtslib.config import Config
 from rtslib.dataset import ChipDataset
 from rtslib.detector import Detector
 from rtslib.errors import NonFiniteLossError
-from rtslib.files import whole, write_text
+from rtslib.files import whole
+from rtslib.logs import read_log, write_log
 
 
 class EpochSampler(Sampler):
@@ -163,21 +162,7 @@ class EpochLog(Callback):
             "seconds": round(time.monotonic() - self.started, 3),
             "lr": trainer.optimizers[0].param_groups[-1]["lr"],
         }
-        rows.append({k: str(v) for k, v in {**row, **means}.items()})
-        fields = list(dict.fromkeys(k for r in rows for k in r))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fields, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path, text.getvalue())
-
-
-def read_log(path: Path) -> list[dict[str, str]]:
-    """Rows of a `log.csv`, [] if there is none."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as f:
-        return list(csv.DictReader(f))
+        write_log(self.path, [*rows, {**row, **means}])
 
 
 class LastCheckpoint(Callback):

@@ -13,6 +13,7 @@ names are kept so that its ImageNet weights load unchanged:
   detectron2's MViT has it; no tensor shape shows which one weights were trained with.
 """
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -146,6 +147,7 @@ def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> Non
     if size == "nano":
         raise WeightsError("there are no ImageNet weights for nano: set pretrained=false or a larger backbone")
     overlay = {"file": str(file)} if file else None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else a line for every retry of every request
     try:
         source = timm.create_model(
             f"mvitv2_{size}", pretrained=True, in_chans=model.in_chans, num_classes=0, pretrained_cfg_overlay=overlay

@@ -45,7 +45,10 @@ def run_key(config: Config, fingerprint: str, split: str, init: Mapping[str, Pat
 def read_run(run: str | Path) -> dict[str, Any]:
     """Return a run's `run.json`, {} if there is none. Raises DataError if it is not readable JSON."""
     path = Path(run) / "run.json"
-    return read_json(path) if path.exists() else {}
+    record = read_json(path) if path.exists() else {}
+    if not isinstance(record, dict):
+        raise DataError(path, f"a JSON {type(record).__name__}", "an object, as `train` writes it")
+    return record
 
 
 def save_weights(path: str | Path, model: Detector) -> None:

@@ -5,7 +5,6 @@ second one starts from the runs of the first (`init`).
 """
 
 import logging
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from rtslib.dataset import ChipDataset, band_statistics, collate
 from rtslib.detector import build_model
 from rtslib.errors import OutputError, TrainingError
 from rtslib.files import write_json
+from rtslib.logs import read_log
 from rtslib.runs import initialise, read_run, run_key, save_weights
 from rtslib.splits import save_split, split_by_group
 
@@ -66,22 +66,20 @@ def train(
     config = config.updated(
         modality_mean={m: s["mean"] for m, s in stats.items()}, modality_std={m: s["std"] for m, s in stats.items()}
     )
-    record = _start_record(key, config, chipset, init)
-    save_split(split, out / "split.csv")
-    config.save(out / "config.json")
-    write_json(out / "run.json", record)
     torch.manual_seed(config.seed)
     model = build_model(config)
     if init:
         initialise(model, init)
-    started = time.monotonic()
+    record = _start_record(key, config, chipset, init)
+    save_split(split, out / "split.csv")
+    config.save(out / "config.json")
+    write_json(out / "run.json", record)
     trainer = _fit(model, chipset, chips, out, progress)
-    seconds = record["seconds"] + time.monotonic() - started
     save_weights(out / "model.pt", model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     record |= {
         "finished": True,
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(float(row["seconds"]) for row in read_log(out / "log.csv")), 1),
         "steps": trainer.global_step,
         "passes": config.epochs * len(chips["train"]),
         "chips": {side: len(c) for side, c in chips.items()},
@@ -108,7 +106,7 @@ def _claim(out: Path, key: str, resume: bool) -> bool:
 
 
 def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str, str | Path] | None) -> dict:
-    """Git state and seed first (as DETR logs them), before anything can fail."""
+    """Git state and seed first, as DETR logs them."""
     from rtslib.manifest import commit, hardware, versions
 
     return {
@@ -122,7 +120,6 @@ def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str,
         "init": {m: str(run) for m, run in (init or {}).items()},
         "versions": versions(),
         "hardware": hardware(),
-        "seconds": 0.0,
     }
 
 

@@ -128,17 +128,18 @@ def test_evaluate_the_truth(capsys, data, tmp_path):
     assert "p.json, entry 5: found score 2" in message
 
 
-def test_ids_that_training_and_test_chips_share_are_explained(capsys, tmp_path):
+def test_files_hold_the_ids_of_the_release_where_both_parts_count_from_1(capsys, tmp_path):
     data = write_challenge(tmp_path / "data", train=3, test=3, test_from=1)
     chipset = open_chips(data)
-    best = [{**a, "score": 1} for a in chipset.coco()["annotations"]]
+    best = [{**a, "score": 1, "image_id": a["image_id"] - chipset.id_offset} for a in chipset.coco()["annotations"]]
+    assert chipset.id_offset and {b["image_id"] for b in best} <= {1, 2, 3}
     (tmp_path / "p.json").write_text(json.dumps(best))
     args = ("evaluate", "--data", data, "--predictions", tmp_path / "p.json")
     code, out, _ = call(capsys, *args)
     assert code == 0 and "100.0 %" in out
-    listed = [{**b, "image_id": b["image_id"] - chipset.id_offset} for b in best]
-    (tmp_path / "p.json").write_text(json.dumps(listed))
-    assert f"training ids are those listed + {chipset.id_offset}" in fails(capsys, *args)
+    best[0]["image_id"] += chipset.id_offset
+    (tmp_path / "p.json").write_text(json.dumps(best))
+    assert "entry 0: found image_id 12" in fails(capsys, *args)
 
 
 def test_validate_lists_each_breach(capsys, data, tmp_path):

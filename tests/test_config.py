@@ -35,6 +35,10 @@ def test_a_partial_file_keeps_defaults(tmp_path):
         ("modalities={}", "no modality"),
         ('modalities={"rgb": []}', "modality 'rgb'"),
         ('modalities={"rgb": ["red", "red"]}', "modality 'rgb'"),
+        ('modalities={"": ["red"]}', "modality ''"),
+        ('modalities={"a.b": ["red"]}', "modality 'a.b'"),
+        ("seed=99999999999999999999999", "seed"),
+        ("epochs=" + "9" * 5000, "epochs"),
         ("epochs", "write key=value"),
     ],
 )

@@ -14,7 +14,8 @@ from rtslib.chips import open_chips
 from rtslib.config import Config
 from rtslib.detector import build_model
 from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
-from rtslib.lit import Lit, averaging_decay, parameter_groups, rate, read_log
+from rtslib.lit import Lit, averaging_decay, parameter_groups, rate
+from rtslib.logs import read_log
 from rtslib.runs import initialise, load_run, load_weights, read_run
 from rtslib.synthetic import write_challenge
 from rtslib.train import train
