@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from rtslib.chips import ChipSet
+from rtslib.chips import Chip, ChipSet
 from rtslib.config import Config
 from rtslib.dataset import ChipDataset, band_statistics, collate
-from rtslib.detector import build_model
+from rtslib.detector import Detector, build_model
 from rtslib.errors import OutputError, TrainingError
 from rtslib.files import write_json
 from rtslib.logs import read_log
@@ -62,10 +62,7 @@ def train(
     chips = {side: [c for c in chipset.chips if c.id in ids] for side, ids in sides.items()}
     if not chips.get("train"):
         raise TrainingError(f"{chipset.root}: the split has no training chips")
-    stats = band_statistics(chipset, chips["train"], config.modalities)
-    config = config.updated(
-        modality_mean={m: s["mean"] for m, s in stats.items()}, modality_std={m: s["std"] for m, s in stats.items()}
-    )
+    config = _with_statistics(config, chipset, chips["train"])
     torch.manual_seed(config.seed)
     model = build_model(config)
     if init:
@@ -74,21 +71,17 @@ def train(
     save_split(split, out / "split.csv")
     config.save(out / "config.json")
     write_json(out / "run.json", record)
-    trainer = _fit(model, chipset, chips, out, progress)
+    steps = _fit(model, chipset, chips, out, progress)
     save_weights(out / "model.pt", model)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    record |= {
-        "finished": True,
-        "seconds": round(sum(float(row["seconds"]) for row in read_log(out / "log.csv")), 1),
-        "steps": trainer.global_step,
-        "passes": config.epochs * len(chips["train"]),
-        "chips": {side: len(c) for side, c in chips.items()},
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "trained_parameters": trained,
-    }
-    write_json(out / "run.json", record)
+    write_json(out / "run.json", {**record, **_end_record(model, chips, steps, out)})
     (out / "last.ckpt").unlink(missing_ok=True)
     return out
+
+
+def _with_statistics(config: Config, chipset: ChipSet, chips: list[Chip]) -> Config:
+    stats = band_statistics(chipset, chips, config.modalities)
+    means, stds = ({m: s[kind] for m, s in stats.items()} for kind in ("mean", "std"))
+    return config.updated(modality_mean=means, modality_std=stds)
 
 
 def _claim(out: Path, key: str, resume: bool) -> bool:
@@ -123,8 +116,24 @@ def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str,
     }
 
 
-def _fit(model, chipset: ChipSet, chips: dict[str, list], out: Path, progress: bool):
-    """Run Lightning's loop, from `last.ckpt` where there is one; leaves the averaged weights in `model`."""
+def _end_record(model: Detector, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:
+    """What the training took; seconds of all its epochs, also those before it was resumed."""
+    return {
+        "finished": True,
+        "seconds": round(sum(float(row["seconds"]) for row in read_log(out / "log.csv")), 1),
+        "steps": steps,
+        "passes": model.config.epochs * len(chips["train"]),
+        "chips": {side: len(c) for side, c in chips.items()},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+
+
+def _fit(model: Detector, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path, progress: bool) -> int:
+    """Run Lightning's loop, from `last.ckpt` where there is one; leaves the averaged weights in `model`.
+
+    Returns the number of optimiser steps.
+    """
     import lightning as L
     from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
 
@@ -164,4 +173,4 @@ def _fit(model, chipset: ChipSet, chips: dict[str, list], out: Path, progress: b
     if trainer.interrupted:
         raise KeyboardInterrupt
     model.to("cpu")
-    return trainer
+    return trainer.global_step
