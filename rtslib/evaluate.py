@@ -127,6 +127,30 @@ def _index(images: list[dict], entries: list[dict]) -> COCO:
     return coco
 
 
+def matched(gt: dict, results: list[dict], kind: str, iou: float, area: str) -> COCOeval:
+    """Match predictions and instances of each chip at one IoU threshold and one size range, for resampling.
+
+    Args:
+        gt, results: as for `evaluate`.
+        kind: segm or bbox.
+        iou: threshold.
+        area: a key of `AREAS`.
+
+    Returns:
+        COCOeval after `evaluate`, before `accumulate`, for the 10 best predictions a chip; `evalImgs` has one
+        entry a chip, in the order of `params.imgIds`.
+
+    Raises:
+        DataError: as for `evaluate`.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = COCOeval(*_coco_pair(gt, results), kind)
+        run.params.maxDets, run.params.iouThrs = MAX_DETS[-1:], np.array([iou])
+        run.params.areaRng, run.params.areaRngLbl = [AREAS[area]], [area]
+        run.evaluate()
+    return run
+
+
 def _run(truth: COCO, found: COCO, kind: str) -> COCOeval:
     """Match and accumulate at the challenge's settings; `kind` is segm or bbox."""
     with contextlib.redirect_stdout(io.StringIO()):
