@@ -1,0 +1,71 @@
+# Every target sets up what it needs; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+DATA ?=
+PROFILE ?= quick
+SEED ?= 0
+# Results of the embedded landscape are kept in results/; those of a real set hold its pixels, so they go to
+# runs/, which git ignores.
+SET := $(if $(strip $(DATA)),$(notdir $(patsubst %/,%,$(DATA))),synthetic)
+OUT ?= $(if $(strip $(DATA)),runs/$(SET)-$(PROFILE),results/$(PROFILE))
+
+# The first of these that runs (a pyenv shim may exist and fail), is 3.11 or 3.12, and can make environments.
+CHECK := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+ifndef PYTHON
+PYTHON := $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c '$(CHECK)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+endif
+
+PY := .venv/bin/python
+# The name holds a checksum of what decides the contents, so a change of either file makes a new stamp.
+STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
+RUN = $(PY) -m rtslib.workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
+
+.PHONY: help reproduce test smoke lab lock clean
+
+help: ## show this list
+	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|gpu] [SEED=0] [OUT=folder] [PYTHON=python3.11]"
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r t d; do \
+		printf '  %-11s %s\n' "$$t" "$$d"; done
+
+reproduce: $(STAMP) ## run notebooks 01-05 and write tables, figures and the map to OUT (default results/quick)
+	$(RUN) --profile "$(PROFILE)" --out "$(OUT)"
+
+test: $(STAMP) ## run the tests; what was skipped is listed with its reason
+	$(PY) -m pytest -q -rs
+
+smoke: $(STAMP) ## run every notebook on a tiny profile, output in scratch/smoke
+	$(RUN) --profile smoke --out "scratch/smoke/$(SET)"
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	$(PY) -m jupyter lab notebooks
+
+lock: ## resolve pyproject.toml in a clean environment and write requirements.lock
+	@$(require_python)
+	$(PYTHON) -m venv --clear scratch/lock-venv
+	scratch/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' 'setuptools>=77'
+	{ echo '# Exact versions for Python 3.11 and 3.12, written by `make lock`: edit pyproject.toml instead.'; \
+	  scratch/lock-venv/bin/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel \
+	  | sed -E '/^(nvidia-|cuda-|triton==)/ s/$$/ ; sys_platform == "linux"/'; } > requirements.lock.part
+	mv requirements.lock.part requirements.lock
+	rm -rf scratch/lock-venv
+
+clean: ## remove .venv, scratch/ and caches; never results/ or runs/
+	rm -rf .venv scratch build lightning_logs *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find rtslib tests notebooks -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+define require_python
+$(or $(PYTHON),false) -c '$(CHECK)' 2>/dev/null || { \
+	echo "error: no Python 3.11 or 3.12 that can make environments was found;" \
+	"install one (with venv) or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+endef
+
+$(STAMP):
+	@if ! $(PY) -c '$(CHECK)' 2>/dev/null; then \
+		$(require_python); echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv --clear .venv; fi
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f .venv/.installed-*; touch $@
