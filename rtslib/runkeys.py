@@ -1,0 +1,135 @@
+"""Recognising finished runs, so that a notebook can be run again without training again.
+
+`rtslib.runs.run_key` tells trainings apart by config, data, split and initial weights; a study adds the code
+that trains: a hash of the syntax trees of all modules that training imports, kept beside the run's folder as
+`NAME.code`. A finished run of the same key and code is taken as it is, a started one is resumed, any other is
+moved aside to `NAME.previous` (replacing one that is there) and made anew.
+"""
+
+import ast
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rtslib.errors import OutputError
+from rtslib.files import read_json, write_text
+
+if TYPE_CHECKING:
+    from rtslib.chips import ChipSet
+    from rtslib.config import Config
+
+#: What makes a run and what is kept in its folder; what these import, directly or not, counts too.
+_ROOTS = ("train", "predict")
+#: Modules whose changes count by value (knobs are in the key) or not at all (they only describe).
+_APART = ("config", "manifest")
+
+
+def trained(
+    chipset: "ChipSet", split: pd.DataFrame, folder: str | Path, config: "Config", init: dict[str, Path]
+) -> Path:
+    """Train a run, resume it, or recognise it as finished.
+
+    Args:
+        chipset, split: data and its sides.
+        folder: the run's; one that holds something else than a run is not touched.
+        config: all knobs.
+        init: modality -> finished run whose weights its branch starts from; empty to start from scratch.
+
+    Returns:
+        `folder` as a Path, holding a finished run.
+
+    Raises:
+        OutputError: the folder holds something that is no run, or cannot be written.
+        ConfigError, DataError, TrainingError: as `rtslib.train.train`.
+    """
+    from rtslib.runs import read_run, run_key
+    from rtslib.train import train
+
+    folder = Path(folder)
+    code = folder.with_name(folder.name + ".code")
+    if there := read_run(folder):
+        key = run_key(config, chipset.fingerprint(), split.to_csv(index=False), init)
+        same_code = code.exists() and code.read_text().strip() == code_hash()
+        if there.get("key") != key or not same_code:
+            what = "config, data, split or initial weights" if there.get("key") != key else "code"
+            kept = _move_aside(folder)
+            print(f"{folder.name}: {what} changed since it was trained; kept as {kept}, trained anew")
+    write_text(code, code_hash() + "\n")
+    import lightning.pytorch  # noqa: F401  # sets its loggers' levels when imported, so before the next line
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+        return train(chipset, folder, config, split=split, init=init or None, resume=True)
+
+
+def cost(run: str | Path) -> dict[str, Any]:
+    """Return what a finished run cost, from the `run.json` of it and of all runs that it started from.
+
+    Returns:
+        `parameters`; `epochs` and `passes` (training chips x epochs) of the run itself; `epochs_before`,
+        those of the longest run it started from; `seconds` of all training behind it; `seconds_per_step` of
+        its own.
+
+    Raises:
+        DataError: a `run.json` is missing.
+    """
+    run = Path(run)
+    record = read_json(run / "run.json")
+    before = [cost(start) for start in record["init"].values()]
+    return {
+        "parameters": record["parameters"],
+        "epochs": read_json(run / "config.json")["epochs"],
+        "epochs_before": max((b["epochs"] + b["epochs_before"] for b in before), default=0),
+        "passes": record["passes"],
+        "seconds": record["seconds"] + sum(b["seconds"] for b in before),
+        "seconds_per_step": record["seconds"] / record["steps"],
+    }
+
+
+@cache
+def code_hash() -> str:
+    """Return the SHA-256 of the syntax trees of all rtslib modules that training and prediction import."""
+    trees: dict[str, str] = {}
+    waiting = list(_ROOTS)
+    while waiting:
+        name = waiting.pop()
+        path = Path(__file__).with_name(f"{name}.py")
+        if name not in trees and name not in _APART and path.exists():
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            trees[name] = ast.dump(tree)
+            waiting += _imported(tree)
+    return hashlib.sha256(json.dumps(trees, sort_keys=True).encode()).hexdigest()
+
+
+def _imported(tree: ast.AST) -> list[str]:
+    """Return the names of the rtslib modules that a syntax tree imports anywhere."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "rtslib":
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rtslib."):
+            names.append(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names += [a.name.split(".")[1] for a in node.names if a.name.startswith("rtslib.")]
+    return names
+
+
+def _move_aside(folder: Path) -> str:
+    """Rename a run's folder to `NAME.previous`, replacing an earlier one; return that. Raises OutputError."""
+    previous = folder.with_name(folder.name + ".previous")
+    try:
+        if previous.exists():
+            shutil.rmtree(previous)
+        folder.rename(previous)
+    except OSError as e:
+        raise OutputError(f"cannot move {folder} aside: {e.strerror}: choose another results folder") from e
+    return previous.name

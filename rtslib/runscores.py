@@ -1,0 +1,118 @@
+"""Scores of a study's runs on held-out chips: averages, how sure they are, curves, and what they cost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rtslib.files import read_json, write_json
+from rtslib.runkeys import cost
+from rtslib.study import side_chips
+
+if TYPE_CHECKING:
+    from rtslib.chips import ChipSet
+
+
+def score(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = "test") -> dict[str, Any]:
+    """Score a run on one side of the split, and say what it cost.
+
+    Args:
+        run: folder that `pretrain` or `finetune` returned.
+        chipset, split: as from `prepare`.
+        side: train, val or test.
+
+    Returns:
+        One row of a table: model, modalities, fusion; mask AP, AP50, AP75, AP_small, AP_medium, AP_large, AR,
+        box_AP, box_AP50 (fractions 0-1, None where no instance has that size); AP50_low and AP50_high (95 %
+        interval over site groups, see `rtslib.bootstrap`; NaN with fewer than two groups); chips, instances;
+        and the costs as `rtslib.runkeys.cost` has them.
+
+    Raises:
+        DataError: the side has no chips.
+    """
+    from rtslib.bootstrap import interval
+    from rtslib.evaluate import evaluate
+
+    run = Path(run)
+    scores = evaluate(chipset.coco(side_chips(chipset, split, side)), predictions(run, chipset, split, side))
+    low, high = interval(_draws(run, chipset, split, side))
+    config = read_json(run / "config.json")
+    row = {
+        "model": run.name,
+        "modalities": "+".join(config["modalities"]),
+        "fusion": config["fusion"] if len(config["modalities"]) > 1 else "none",
+        **scores["segm"],
+        **{"AP50_low": low, "AP50_high": high},
+        **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
+        "chips": scores["chips"],
+        "instances": scores["instances"],
+    }
+    return {**row, **cost(run)}
+
+
+def gains(
+    run: str | Path, others: list[Path], chipset: "ChipSet", split: pd.DataFrame, side: str = "test"
+) -> pd.DataFrame:
+    """Compare the AP50 of one run with others on the same bootstrap samples of site groups.
+
+    Returns:
+        One row per other run: model, over, AP50_gain (fractions; positive where `run` is ahead), low and high
+        (95 % interval; NaN with fewer than two groups), and share_ahead, that of the samples in which it is.
+    """
+    from rtslib.bootstrap import interval
+
+    own, full = _draws(run, chipset, split, side), score(run, chipset, split, side)["AP50"]
+    rows = []
+    for other in others:
+        difference = own - _draws(other, chipset, split, side)
+        low, high = interval(difference)
+        known = difference[np.isfinite(difference)]
+        rows.append(
+            {
+                "model": Path(run).name,
+                "over": Path(other).name,
+                "AP50_gain": full - score(other, chipset, split, side)["AP50"],
+                "low": low,
+                "high": high,
+                "share_ahead": (known > 0).mean() if len(known) else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _draws(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str) -> np.ndarray:
+    """Return AP50 on bootstrap samples of the side's groups; one NaN where there are too few to sample."""
+    from rtslib.bootstrap import ap50_draws
+
+    chips = side_chips(chipset, split, side)
+    groups = {c.id: c.group for c in chips}
+    if len(set(groups.values())) < 2:
+        return np.array([np.nan])
+    return ap50_draws(chipset.coco(chips), predictions(run, chipset, split, side), groups)
+
+
+def predictions(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = "test") -> list[dict]:
+    """Return a run's COCO results on one side of the split; they are kept in the run's folder."""
+    from rtslib.predict import predict
+    from rtslib.runs import load_run
+
+    kept = Path(run) / f"predictions_{side}.json"
+    if not kept.exists():
+        model, _ = load_run(run)
+        write_json(kept, predict(model, chipset, side_chips(chipset, split, side)))
+    return read_json(kept)
+
+
+def curve_table(
+    runs: list[Path], chipset: "ChipSet", split: pd.DataFrame, side: str = "test"
+) -> pd.DataFrame:
+    """Return precision-recall curves of masks at IoU 0.5: model, recall, precision; 101 rows a run."""
+    from rtslib.evaluate import pr_curve
+
+    truth = chipset.coco(side_chips(chipset, split, side))
+    parts = []
+    for run in runs:
+        recall, precision = pr_curve(truth, predictions(run, chipset, split, side))
+        parts.append(pd.DataFrame({"model": Path(run).name, "recall": recall, "precision": precision}))
+    return pd.concat(parts, ignore_index=True)
