@@ -81,6 +81,23 @@ def gains(
     return pd.DataFrame(rows)
 
 
+def threshold(run: str | Path, chipset: "ChipSet", split: pd.DataFrame) -> tuple[float, str]:
+    """Return the score from which a map shows this run's detections, and a sentence on where it comes from.
+
+    It is the one with the best F1 on the validation side (`rtslib.threshold`); 0.5 where that side is
+    missing or has no right detection to learn it from.
+    """
+    from rtslib.threshold import best_threshold
+
+    if "val" not in set(split["side"]):
+        return 0.5, "No validation side to choose the score threshold on: 0.5 is taken."
+    truth = chipset.coco(side_chips(chipset, split, "val"))
+    found = best_threshold(truth, predictions(run, chipset, split, "val"))
+    if found is None:
+        return 0.5, "No right detection on the validation side to choose the score threshold by: 0.5 is taken."
+    return found[0], f"Score threshold {found[0]:.2f}, chosen on the validation side (F1 {found[1]:.2f} there)."
+
+
 def _draws(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str) -> np.ndarray:
     """Return AP50 on bootstrap samples of the side's groups; one NaN where there are too few to sample."""
     from rtslib.bootstrap import ap50_draws
