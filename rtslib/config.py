@@ -31,12 +31,15 @@ class Config(BaseModel):
     modality_mean: dict[str, list[float]] = {}  # normalisation, from the training side; filled by training
     modality_std: dict[str, list[float]] = {}  # the same, standard deviations
 
+    # engine
+    engine: Literal["torchvision", "detectron2"] = "torchvision"  # whose pyramid and heads; same weights
+
     # backbone
     backbone: Literal["nano", "tiny", "small", "base", "large"] = "tiny"  # MViTv2 size
     windows: bool = True  # attention in windows outside the last block of each stage
-    window_padding: Literal["masked", "zeros"] = "masked"  # "zeros": unmasked zero keys, as detectron2 has it
-    kv_stride: Literal["timm", "detectron2"] = "timm"  # detectron2 doubles it in the last block of stages 2, 3
+    mvit_like: Literal["timm", "detectron2"] = "timm"  # whose attention its weights know
     pretrained: bool = False  # start every branch from timm's ImageNet weights (needs the hub or its cache)
+    zoo: str = ""  # a detectron2 checkpoint (.pkl, .pth) to start branches, pyramid and heads from
     drop_path: float = Field(0.1, ge=0, lt=1)  # stochastic depth, linearly increasing
     checkpoint: bool = False  # recompute activations in the backward pass: less memory, about 30 % slower
 
@@ -153,7 +156,7 @@ class Config(BaseModel):
 _NANO: dict[str, Any] = {
     "backbone": "nano", "drop_path": 0.0, "fpn_channels": 64, "head_channels": 64, "head_convs": 2, "head_fc": 128,
     "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 32, "roi_sampling": 2,
-    "batch_size": 8, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.2,
+    "batch_size": 8, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.3,
 }  # fmt: skip
 _SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1}
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN"}
@@ -166,14 +169,14 @@ PROFILES: dict[str, dict[str, Any]] = {
         "pretrain": _SMOKE, "finetune": _SMOKE, "layouts": {},
     },
     "quick": {
-        "chips": 400, "size": 128, "scene": 768,
+        "chips": 480, "size": 128, "scene": 768,
         "pretrain": {**_NANO, "epochs": 10}, "finetune": {**_NANO, "epochs": 8},
-        "layouts": {"geotiff": {"scale": 1.5, "epochs": 5}},
+        "layouts": {"geotiff": {"scale": 1.5, "epochs": 5, "test_fraction": 0.2}},
     },
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,
         "pretrain": {**_GPU, "epochs": 60}, "finetune": {**_GPU, "epochs": 40},
-        "layouts": {"geotiff": {"scale": 2.0}},
+        "layouts": {"geotiff": {"scale": 2.0, "test_fraction": 0.2}},
     },
 }  # fmt: skip
 

@@ -33,6 +33,10 @@ class WeightsError(RtsError):
     """Weights cannot be reached, read, or do not fit the model."""
 
 
+class EngineError(RtsError):
+    """The engine that a config asks for is not installed."""
+
+
 class TrainingError(RtsError):
     """Training cannot start or cannot go on."""
 

@@ -123,10 +123,11 @@ def rate(step: int, steps: int, warmup: float) -> float:
 def parameter_groups(model: Detector) -> list[dict[str, Any]]:
     """AdamW groups: backbones at `lr * backbone_lr`; no decay on 1-d parameters and relative positions."""
     c = model.config
+    branches = {id(p) for p in model.backbones.parameters()}
     groups: dict[tuple[bool, bool], list] = {}
     for name, p in model.named_parameters():
         if p.requires_grad:
-            key = (name.startswith("backbones."), p.ndim > 1 and "rel_pos" not in name)
+            key = (id(p) in branches, p.ndim > 1 and "rel_pos" not in name)
             groups.setdefault(key, []).append(p)
     return [
         {"params": ps, "lr": c.lr * (c.backbone_lr if back else 1), "weight_decay": c.weight_decay if decay else 0.0}

@@ -9,8 +9,9 @@ names are kept so that its ImageNet weights load unchanged:
 - attention runs in windows outside the last block of each stage (section 4.4, "Hwin"), through
   PyTorch's fused kernel (`rtslib.attention`); with windows off and at 224 px outputs equal timm's;
 - every scale has its own LayerNorm (`scale_norms` for strides 4-16, timm's `norm` for stride 32);
-- `kv_stride="detectron2"` doubles the key/value stride in the last blocks of stages 2 and 3, as
-  detectron2's MViT has it; no tensor shape shows which one weights were trained with.
+- `like="detectron2"` computes what detectron2's MViT does with the same parameters: key/value strides
+  doubled in the last blocks of stages 2 and 3, windows also in the last block of stage 1, padded keys
+  not masked. No tensor shape shows which one weights were trained with.
 """
 
 import logging
@@ -77,27 +78,28 @@ class MViT(MultiScaleVit):
     Args:
         size: nano, tiny, small, base or large.
         in_chans: bands of the branch.
-        windows, zeros, kv_stride, drop_path: see `rtslib.config.Config`.
+        windows, drop_path: see `rtslib.config.Config`.
+        like: `mvit_like` there.
 
     Source: timm's MultiScaleVit; the module docstring says what differs.
     """
 
     def __init__(
-        self, size: str = "tiny", in_chans: int = 3, windows: bool = True, zeros: bool = False,
-        kv_stride: str = "timm", drop_path: float = 0.0,
+        self, size: str = "tiny", in_chans: int = 3, windows: bool = True, like: str = "timm",
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__(SIZES[size], (NATIVE, NATIVE), in_chans, num_classes=0, drop_path_rate=drop_path)
         self.dims = tuple(SIZES[size].embed_dim)
-        last = len(self.stages) - 1
-        side = NATIVE // 4
+        last, side, detectron2 = len(self.stages) - 1, NATIVE // 4, like == "detectron2"
         for s, stage in enumerate(self.stages):
             for j, block in enumerate(stage.blocks):
                 final = j == len(stage.blocks) - 1
-                if kv_stride == "detectron2" and final and 0 < s < last:
+                if detectron2 and final and 0 < s < last:
                     for pool in (block.attn.pool_k, block.attn.pool_v):
                         pool.stride = tuple(2 * step for step in pool.stride)
-                window = side if windows and not final else 0
-                block.attn = PooledAttention(block.attn, window, zeros)
+                whole = final and not (detectron2 and s == 0)  # it cuts even the last block of stage 1
+                window = side if windows and not whole else 0
+                block.attn = PooledAttention(block.attn, window, zeros=detectron2)
                 side //= _stride(block.attn.pool_q)
         # `large` widens at the end of a stage, so a scale's channels are those its last block gives.
         self.channels = tuple(info["num_chs"] for info in self.feature_info)

@@ -5,7 +5,9 @@ shapes at every place of every pyramid level, and moves them. This is torchvisio
 detectron2 does differently (its MViTv2 Cascade Mask R-CNN is our reference):
 - anchors are not rounded to whole pixels, and strides are exactly 4-64;
 - both losses are sums over the sampled anchors divided by the number of samples asked for, and the
-  box loss is plain L1.
+  box loss is plain L1;
+- non-maximum suppression goes by logits: float32 sigmoids of sure logits are all 1 and lose their order;
+- of the proposals, those without area are dropped, not those thinner than 0.001 px.
 """
 
 import torch
@@ -14,9 +16,10 @@ from torch.nn import functional as F
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
+from rtslib.cascade import nonempty
 from rtslib.config import Config
-
 
 STRIDES = (4, 8, 16, 32, 64)  # px, of P2-P6
 
@@ -52,12 +55,28 @@ class Float32Head(RPNHead):
 
 
 class RPN(RegionProposalNetwork):
-    """torchvision's RPN with detectron2's losses.
+    """torchvision's RPN with detectron2's losses and choice of proposals.
 
     `forward(images: ImageList, features: dict[str, (B, C, h, w)], targets)` returns, per chip,
     proposals (n, 4) in xyxy px of the network input, best first, and the losses `loss_objectness`
     and `loss_rpn_box_reg` (training only).
     """
+
+    def filter_proposals(self, proposals, objectness, image_shapes, num_anchors_per_level):
+        """Return per chip the best boxes (n, 4), best first, and their logits (n,)."""
+        logits = objectness.detach().reshape(len(proposals), -1)
+        best = self._get_top_n_idx(logits, num_anchors_per_level)
+        counts = torch.tensor(num_anchors_per_level, device=logits.device)
+        level = torch.arange(len(counts), device=logits.device).repeat_interleave(counts)
+        boxes_out, logits_out = [], []
+        for boxes, logit, index, shape in zip(proposals, logits, best, image_shapes, strict=True):
+            boxes, logit = clip_boxes_to_image(boxes[index], shape), logit[index]
+            keep = torch.where(nonempty(boxes) & torch.isfinite(boxes).all(1) & torch.isfinite(logit))[0]
+            keep = keep[batched_nms(boxes[keep], logit[keep], level[index[keep]], self.nms_thresh)]
+            keep = keep[: self.post_nms_top_n()]
+            boxes_out.append(boxes[keep])
+            logits_out.append(logit[keep])
+        return boxes_out, logits_out
 
     def compute_loss(self, objectness, pred_bbox_deltas, labels, regression_targets) -> tuple[Tensor, Tensor]:
         """Return (objectness, box) losses, each normalised by samples asked for x chips."""

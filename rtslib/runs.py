@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rtslib.config import Config
 from rtslib.detector import Detector, build_model
+from rtslib.engines import common_weights, fit_weights
 from rtslib.errors import DataError, WeightsError
 from rtslib.files import read_json, sha256, whole
 
@@ -52,9 +53,9 @@ def read_run(run: str | Path) -> dict[str, Any]:
 
 
 def save_weights(path: str | Path, model: Detector) -> None:
-    """Write a model's state dict, whole or not at all. Raises OutputError."""
+    """Write a model's weights under the default engine's names, whole or not at all. Raises OutputError."""
     with whole(path) as part:
-        torch.save({k: v.cpu() for k, v in model.state_dict().items()}, part)
+        torch.save({k: v.cpu() for k, v in common_weights(model).items()}, part)
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
@@ -75,28 +76,20 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def fit_weights(model: torch.nn.Module, state: Mapping[str, Tensor], source: object) -> None:
-    """Load a state dict that must fit exactly. Raises WeightsError naming up to five names that do not."""
-    own = model.state_dict()
-    odd = sorted(set(own) ^ set(state)) + [k for k in own if k in state and own[k].shape != state[k].shape]
-    if odd:
-        raise WeightsError(f"{source}: weights do not fit the model, first at {odd[:5]} ({len(odd)} in all)")
-    model.load_state_dict(state)
-
-
 def load_run(run: str | Path) -> tuple[Detector, Config]:
     """Rebuild a finished run's model in evaluation mode, on the CPU.
 
     Raises:
         DataError: no such folder or no readable config in it.
         ConfigError: the config has unknown knobs.
+        EngineError: the engine that it was trained with is not installed.
         WeightsError: the weights are missing, unreadable or do not fit.
     """
     run = Path(run)
     if not run.is_dir():
         raise DataError(run, "no such folder", "a run's folder, as `train` writes it")
     config = Config.load(run / "config.json")
-    model = build_model(config.updated(pretrained=False))
+    model = build_model(config.updated(pretrained=False, zoo=""))
     fit_weights(model, load_weights(run / "model.pt"), run / "model.pt")
     return model.eval(), config
 
@@ -124,11 +117,10 @@ def initialise(model: Detector, init: Mapping[str, str | Path]) -> None:
         theirs = Config.load(Path(run) / "config.json")
         if theirs.modalities != {modality: config.modalities[modality]}:
             raise WeightsError(f"{run} was trained on {theirs.modalities}, needed is {modality!r} alone, same bands")
-        state = load_weights(Path(run) / "model.pt")
-        prefix = f"backbones.{modality}."
-        branch = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        fit_weights(model.backbones[modality], branch, run)
+        parts = [f"backbones.{modality}."]
         if modality == config.primary:
-            for part in ("fpn", "rpn", "heads", "mask_head"):
-                own = {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
-                fit_weights(getattr(model, part), own, run)
+            parts += ["fpn.", "rpn.", "heads.", "mask_head."]
+        start = {k: v for k, v in load_weights(Path(run) / "model.pt").items() if k.startswith(tuple(parts))}
+        own = common_weights(model)
+        kept = {k: v for k, v in own.items() if not k.startswith(tuple(parts))}
+        fit_weights(model, kept | start, run)

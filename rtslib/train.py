@@ -62,7 +62,7 @@ def train(
     chips = {side: [c for c in chipset.chips if c.id in ids] for side, ids in sides.items()}
     if not chips.get("train"):
         raise TrainingError(f"{chipset.root}: the split has no training chips")
-    config = _with_statistics(config, chipset, chips["train"])
+    config = with_statistics(config, chipset, chips["train"])
     torch.manual_seed(config.seed)
     model = build_model(config)
     if init:
@@ -78,7 +78,8 @@ def train(
     return out
 
 
-def _with_statistics(config: Config, chipset: ChipSet, chips: list[Chip]) -> Config:
+def with_statistics(config: Config, chipset: ChipSet, chips: list[Chip]) -> Config:
+    """Return the config with mean and standard deviation of the bands over the training chips. Raises DataError."""
     stats = band_statistics(chipset, chips, config.modalities)
     means, stds = ({m: s[kind] for m, s in stats.items()} for kind in ("mean", "std"))
     return config.updated(modality_mean=means, modality_std=stds)

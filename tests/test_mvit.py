@@ -58,24 +58,27 @@ def test_windows_change_nothing_where_one_window_is_the_map_and_much_where_not()
         assert all(close) is same
 
 
-def test_zero_padded_windows_equal_masked_ones_where_nothing_is_padded():
-    masked, zeros = MViT("nano").eval(), MViT("nano", zeros=True).eval()
-    redraw(masked)
-    zeros.load_state_dict(masked.state_dict())
-    for side, same in ((448, True), (256, False)):
-        x = torch.randn(1, 3, side, side)
-        with torch.no_grad():
-            assert torch.allclose(masked(x)[3], zeros(x)[3], atol=1e-4) is same
-
-
-def test_detectron2_strides_change_outputs_but_no_shape():
-    timm_like, d2_like = MViT("nano").eval(), MViT("nano", kv_stride="detectron2").eval()
+def test_detectron2s_way_changes_outputs_but_no_parameter():
+    """Doubled strides from stage 2 on; at 448 px windows in stage 1; at 256 px padded keys too."""
+    timm_like, d2_like = MViT("nano").eval(), MViT("nano", like="detectron2").eval()
+    redraw(timm_like)
     d2_like.load_state_dict(timm_like.state_dict())
-    x = torch.randn(1, 3, 224, 224)
-    with torch.no_grad():
-        a, b = timm_like(x), d2_like(x)
-    assert [m.shape for m in a] == [m.shape for m in b]
-    assert torch.equal(a[0], b[0]) and not torch.allclose(a[1], b[1]) and not torch.allclose(a[2], b[2])
+    for side, first_same in ((224, True), (448, False), (256, False)):
+        x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(side))
+        with torch.no_grad():
+            a, b = timm_like(x), d2_like(x)
+        assert [m.shape for m in a] == [m.shape for m in b]
+        assert torch.allclose(a[0], b[0], atol=1e-5) is first_same
+        assert not any(torch.allclose(m, n, atol=1e-3) for m, n in zip(a[1:], b[1:]))
+
+
+def test_blocks_that_attend_globally():
+    def whole(like):
+        return [[block.attn.q_window == 0 for block in stage.blocks] for stage in MViT("small", like=like).stages]
+
+    last = [[j == len(stage.blocks) - 1 for j in range(len(stage.blocks))] for stage in MViT("small").stages]
+    assert whole("timm") == last
+    assert whole("detectron2") == [[False] * len(last[0]), *last[1:]]
 
 
 PEAK = """
