@@ -170,8 +170,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "quick": {
         "chips": 480, "size": 128, "scene": 768,
-        "pretrain": {**_NANO, "epochs": 10}, "finetune": {**_NANO, "epochs": 8},
-        "layouts": {"geotiff": {"scale": 1.5, "epochs": 5, "test_fraction": 0.2}},
+        "pretrain": {**_NANO, "epochs": 8}, "finetune": {**_NANO, "epochs": 6},
+        "layouts": {"geotiff": {"scale": 1.5, "batch_size": 2, "epochs": 3, "test_fraction": 0.2}},
     },
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,
