@@ -179,11 +179,11 @@ def cost_points(table: str | Path) -> Figure:
     axes = figure.subplots()
     styles = _styles(rows["model"])
     for row in rows.dropna(subset=["AP50", "seconds"]).itertuples():
-        axes.plot(row.seconds / 60, row.AP50, "o", color=styles[row.model]["color"], markersize=8)
-        place = (row.seconds / 60, row.AP50)
-        axes.annotate(row.model, place, (7, 0), textcoords="offset points", va="center", fontsize=9)
+        colour = styles[row.model]["color"]
+        axes.plot(row.seconds / 60, row.AP50, "o", color=colour, markersize=8, alpha=0.8, label=row.model)
     axes.set_ylim(0, 1)
-    axes.set_xlim(0, 1.4 * max(rows["seconds"].max() / 60, 1e-9))  # room for the last label
+    axes.set_xlim(0, 1.1 * max(rows["seconds"].max() / 60, 1e-9))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # points may lie on one another
     _label(axes, "training time, with pre-training of all branches (min)", "mask AP50 on test chips (0-1)")
     axes.grid(alpha=0.3)
     return figure

@@ -48,8 +48,8 @@ def results_section(tables: str | Path) -> str:
     at = maps[maps["iou"] == 0.5].iloc[0]
     lines += [
         "",
-        f"The map of an unseen scene, polygon against polygon at IoU 0.5: {at.right} of {at.right + at.missed} slumps "
-        f"found, {at.wrong} wrong; precision {at.precision:.2f}, recall {at.recall:.2f}, F1 {at.f1:.2f}.",
+        f"The map of an unseen scene, polygon against polygon at IoU 0.5: {at.right:.0f} of "
+        f"{at.right + at.missed:.0f} slumps found, {at.wrong:.0f} wrong; precision {at.precision:.2f}, recall {at.recall:.2f}, F1 {at.f1:.2f}.",
     ]
     return "\n".join(lines)
 
