@@ -39,8 +39,9 @@ class ChipDataset(torch.utils.data.Dataset):
 
     With `augment`, a sample depends on (seed, epoch, index) alone, in whichever process it is made; the
     epoch lives in shared memory, so `set_epoch` reaches persistent DataLoader workers. All modalities
-    turn together. Shaded relief shows the sun from the north-west and a turned one does not; that is
-    accepted, since slumps face any way and a fixed sun would tie their look to their aspect.
+    turn together; chips that are not square lie the same way throughout an epoch, and turned in the next.
+    Shaded relief shows the sun from the north-west and a turned one does not; that is accepted, since
+    slumps face any way and a fixed sun would tie their look to their aspect.
 
     Args:
         chipset: opened data set.
@@ -86,6 +87,8 @@ class ChipDataset(torch.utils.data.Dataset):
         if self.augment:
             rng = np.random.default_rng([self.seed, int(self._epoch), index % len(self)])
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+            if chip.height != chip.width:  # in one epoch all lie the same way: mixed batches would be half padding
+                turns = turns // 2 * 2 + int(self._epoch) % 2
             pixels, masks = turned(pixels, turns, flip), turned(masks, turns, flip)
             pixels[self._imagery] = jittered(pixels[self._imagery], rng)
         finite = np.isfinite(pixels)

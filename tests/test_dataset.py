@@ -157,7 +157,13 @@ def test_all_eight_turns_move_all_modalities_and_targets_together():
     chips, _ = chip_set([pixels], [[mask]])
     dataset = ChipDataset(chips, chips.chips * 60, MODALITIES, augment=True)
     seen = set()
-    for sample in (dataset[k] for k in range(60)):
+
+    def samples():
+        for epoch in (0, 1):
+            dataset.set_epoch(epoch)
+            yield from (dataset[k] for k in range(60))
+
+    for sample in samples():
         moved = sample["target"]["masks"][0]
         assert moved.shape == sample["size"] == sample["images"]["terrain"].shape[1:]
         assert torch.equal(sample["images"]["terrain"][0], moved.float())
@@ -167,6 +173,15 @@ def test_all_eight_turns_move_all_modalities_and_targets_together():
         assert (x1 - x0) * (y1 - y0) == 6 and moved[y0:y1, x0:x1].all() and moved.sum() == 6
         seen.add((*sample["size"], x0, y0))
     assert len(seen) == 8
+
+
+@pytest.mark.parametrize("size,turned", [((6, 8), {0: {(6, 8)}, 1: {(8, 6)}, 2: {(6, 8)}}), ((6, 6), {0: {(6, 6)}})])
+def test_chips_that_are_not_square_lie_alike_in_one_epoch(size, turned):
+    chips, _ = chip_set([np.ones((5, *size), np.float32)])
+    dataset = ChipDataset(chips, chips.chips * 20, MODALITIES, augment=True)
+    for epoch, sizes in turned.items():
+        dataset.set_epoch(epoch)
+        assert {dataset[k]["size"] for k in range(20)} == sizes
 
 
 @given(st.integers(0, 3), st.booleans())

@@ -134,6 +134,21 @@ def test_values_of_invalid_pixels_do_not_matter():
             assert torch.equal(one["scores"], other["scores"])
 
 
+@pytest.mark.parametrize("norm", ["BN", "GN"])
+def test_bf16_changes_types_inside_only(norm):
+    torch.manual_seed(0)
+    model = build_model(small_config(head_norm=norm, scale=1.5))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(made_batch())
+    assert all(v.dtype == torch.float32 and v.isfinite() for v in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    model.eval()
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        found = model(made_batch())[0]
+    assert all(found[k].dtype == torch.float32 for k in ("boxes", "scores", "masks"))
+
+
 def test_it_learns_two_rectangles():
     torch.manual_seed(0)
     model = build_model(small_config(("rgb",)))
