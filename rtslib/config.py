@@ -140,16 +140,21 @@ class Config(BaseModel):
         Raises:
             ConfigError: a string without `=`, an unknown key, or a value out of range.
         """
-        values: dict[str, Any] = {}
-        for pair in pairs:
-            key, sep, text = pair.partition("=")
-            if not sep:
-                raise ConfigError(f"--set {pair!r}: write key=value")
-            try:
-                values[key.strip()] = json.loads(text)
-            except ValueError:  # no JSON, or a number of thousands of digits
-                values[key.strip()] = text.strip()
-        return self.updated(**values)
+        return self.updated(**parse_pairs(pairs))
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` strings; values are JSON, or bare text. Raises ConfigError for one without `=`."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, sep, text = pair.partition("=")
+        if not sep:
+            raise ConfigError(f"--set {pair!r}: write key=value")
+        try:
+            values[key.strip()] = json.loads(text)
+        except ValueError:  # no JSON, or a number of thousands of digits
+            values[key.strip()] = text.strip()
+    return values
 
 
 # A model that learns on two CPU cores: narrow pyramid and heads, few proposals, two RoIAlign points a bin.

@@ -39,21 +39,19 @@ Rect = tuple[int, int, int, int]  # first row, first column, last row + 1, last 
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """One detection of one window.
+class Placed:
+    """A mask with its place in the scene.
 
     Attributes:
         row, col: scene pixel of the mask's upper left corner.
-        mask: bool (h, w), cropped to the instance.
-        score: 0-1.
-        window: rectangle of the window it was seen in, scene pixels.
+        mask: bool (h, w), cropped to what it shows.
+        score: 0-1; of a slump, the highest of its pieces.
     """
 
     row: int
     col: int
     mask: np.ndarray
     score: float
-    window: Rect
 
     @property
     def rect(self) -> Rect:
@@ -62,26 +60,17 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class Slump:
-    """One slump of the scene.
+class Piece(Placed):
+    """One detection of one window; `window` is that window's rectangle in scene pixels."""
 
-    Attributes:
-        row, col: scene pixel of the mask's upper left corner.
-        mask: bool (h, w), cropped to the slump.
-        score: the highest of its pieces, 0-1.
-        windows: number of windows that it was seen in.
-    """
+    window: Rect
 
-    row: int
-    col: int
-    mask: np.ndarray
-    score: float
+
+@dataclass(frozen=True, eq=False)
+class Slump(Placed):
+    """One slump of the scene; `windows` is the number of windows that it was seen in."""
+
     windows: int
-
-    @property
-    def rect(self) -> Rect:
-        """Bounding rectangle in scene pixels."""
-        return self.row, self.col, self.row + self.mask.shape[0], self.col + self.mask.shape[1]
 
 
 def piece(mask: np.ndarray, score: float, window: Window) -> Piece | None:
@@ -170,7 +159,7 @@ def _meet(a: Rect, b: Rect) -> Rect | None:
     return (r0, c0, r1, c1) if r0 < r1 and c0 < c1 else None
 
 
-def _part(p: Piece | Slump, rect: Rect) -> np.ndarray:
+def _part(p: Placed, rect: Rect) -> np.ndarray:
     """Return a view of the part of a mask that lies in `rect`; smaller than `rect` where the mask ends."""
     r0, c0 = max(rect[0] - p.row, 0), max(rect[1] - p.col, 0)
     return p.mask[r0 : max(rect[2] - p.row, 0), c0 : max(rect[3] - p.col, 0)]

@@ -9,12 +9,11 @@ papermill (https://papermill.readthedocs.io) executes; what it leaves open is cl
 a notebook does not have are errors, copies appear whole, without paths of this machine and widget state.
 """
 
-import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -222,20 +221,6 @@ def _log_file(path: Path) -> Iterator[Path]:
         write_text(path, tidy(path.read_text(encoding="utf-8")))
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, Any]:
-    """Read `name=value` strings; values are JSON, or bare text. Raises WorkbookError."""
-    values: dict[str, Any] = {}
-    for text in texts:
-        name, sep, value = text.partition("=")
-        if not sep:
-            raise WorkbookError(f"--set {text!r}: write name=value")
-        try:
-            values[name] = json.loads(value)
-        except json.JSONDecodeError:
-            values[name] = value
-    return values
-
-
 app = typer.Typer(
     help="Run the numbered notebooks without a browser.",
     add_completion=False,
@@ -265,7 +250,9 @@ def _run_command(
     ] = None,
 ) -> None:
     """Run the notebooks in order; write tables, figures, the map and manifest.json."""
-    run(profile, data, seed, out, only, _pairs(set_ or []))
+    from rtslib.config import parse_pairs
+
+    run(profile, data, seed, out, only, parse_pairs(set_ or []))
 
 
 def main(argv: list[str] | None = None) -> int:

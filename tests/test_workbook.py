@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from rtslib import manifest, workbook
+from rtslib.config import parse_pairs
 from rtslib.errors import DataError, OutputError, WorkbookError
 from rtslib.files import sha256
 
@@ -150,7 +151,7 @@ def test_run_checks_its_input_first(tmp_path):
     [
         (["run", "--profile", "fast"], "error: no profile 'fast'"),
         (["run", "--only", "77"], "error: no notebook is numbered 77"),
-        (["run", "--set", "oops"], "error: --set 'oops': write name=value"),
+        (["run", "--set", "oops"], "error: --set 'oops': write key=value"),
         (["run", "--set", "nonsense=1"], "error: 01_data_preparation.ipynb has no parameter 'nonsense'"),
         (["run", "--sead", "1"], "error: No such option"),
     ],
@@ -162,7 +163,7 @@ def test_command_line_errors_are_one_line(arguments, said, capsys):
 
 
 def test_pairs_are_json_or_text():
-    assert workbook._pairs(["a=1", "b=x y", "c=[1,2]", "d="]) == {"a": 1, "b": "x y", "c": [1, 2], "d": ""}
+    assert parse_pairs(["a=1", "b=x y", "c=[1,2]", "d="]) == {"a": 1, "b": "x y", "c": [1, 2], "d": ""}
 
 
 def test_commit_and_dirty_look_at_tracked_sources_only(tmp_path):
