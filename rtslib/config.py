@@ -18,6 +18,11 @@ from rtslib.bands import MODALITIES, check_modalities
 from rtslib.errors import ConfigError
 from rtslib.files import read_json, write_json
 
+#: The keys of `rtslib.strategies.STRATEGIES`.
+FusionName = Literal[
+    "residual_cross_attention", "cross_attention", "concat_conv", "channel_attention", "cbam", "gated", "sum", "data"
+]
+
 
 class Config(BaseModel):
     """All knobs of data, model and training. Raises ConfigError through `make`, `load`, `with_overrides`."""
@@ -44,7 +49,7 @@ class Config(BaseModel):
     checkpoint: bool = False  # recompute activations in the backward pass: less memory, about 30 % slower
 
     # fusion and pyramid
-    fusion: Literal["residual_cross_attention", "concat_conv", "data"] = "residual_cross_attention"  # see fusion.py
+    fusion: FusionName = "residual_cross_attention"  # see fusion.py and strategies.py; one modality ignores it
     freeze_backbones: bool = False  # train only fusion, pyramid and heads
     fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
 

@@ -2,7 +2,8 @@
 
 Every strategy says two things: which *branches* (backbones) there are and what each reads, and how
 the branches' maps of one scale become one map. The primary modality (the config's first) sets the
-scale's channels. `STRATEGIES` maps a config's `fusion` to its class.
+scale's channels. Here: the interface, early fusion, and the paper's attention; `rtslib.strategies` has
+those it is compared with, and `STRATEGIES`, which maps a config's `fusion` to its class.
 
 Li et al. 2025 (arXiv 2504.17822) name three families: data-level (bands stacked before one backbone),
 convolutional feature-level, and attention; theirs is residual cross-modality attention.
@@ -59,28 +60,6 @@ class DataLevel(Fusion):
         return {"data": tuple(modalities)}
 
 
-class ConcatConv(Fusion):
-    """Convolutional feature fusion: y = Conv3x3([x_1, ..., x_M]), M C channels to C.
-
-    The feature-level convolution that Li et al. 2025 compare with. Invalid places enter as zeros. The
-    kernel starts as the identity on the primary map plus small noise on the others, so that
-    pre-trained pyramid and heads meet features they know.
-    """
-
-    def __init__(self, branches: Sequence[str], channels: int, level: int) -> None:
-        super().__init__(branches, channels, level)
-        self.conv = nn.Conv2d(channels * len(branches), channels, 3, padding=1)
-        nn.init.normal_(self.conv.weight, std=1e-3)
-        nn.init.zeros_(self.conv.bias)
-        with torch.no_grad():
-            self.conv.weight[:, :channels] = 0
-            self.conv.weight[range(channels), range(channels), 1, 1] = 1
-
-    def forward(self, maps: Maps, valid: Maps) -> Tensor:
-        """See `Fusion.forward`."""
-        return self.conv(torch.cat([maps[b] * valid[b][:, None] for b in self.branches], dim=1))
-
-
 class ResidualCrossAttention(Fusion):
     """Residual cross-modality attention, then merging.
 
@@ -125,6 +104,12 @@ class ResidualCrossAttention(Fusion):
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""
         x = maps[self.branches[0]]
+        answer, _ = self.attention(maps, valid)
+        return self.merged(x + answer * self.gain[:, None, None], maps, valid)
+
+    def attention(self, maps: Maps, valid: Maps) -> tuple[Tensor, Tensor]:
+        """Return Wo a, float (B, C, h, w), and which chips have any valid key, bool (B,)."""
+        x = maps[self.branches[0]]
         b, c, h, w = x.shape
         q = self._heads(self.q(self._tokens(self.branches[0], x)))
         keys, values, seen = [], [], []
@@ -134,11 +119,13 @@ class ResidualCrossAttention(Fusion):
             values.append(v)
             seen.append(ok)
         grid = Grid((h, w), size, self.q_window, self.q_window // self.pool)
-        a = attend_map(
-            q, torch.cat(keys, 2), torch.cat(values, 2), grid, self.rel_pos_h, self.rel_pos_w, torch.cat(seen, 1)
-        )
-        a = self.out(a.transpose(1, 2).reshape(b, h * w, c)) * self.gain
-        y = x + a.transpose(1, 2).reshape(b, c, h, w)
+        key_ok = torch.cat(seen, 1)
+        a = attend_map(q, torch.cat(keys, 2), torch.cat(values, 2), grid, self.rel_pos_h, self.rel_pos_w, key_ok)
+        a = self.out(a.transpose(1, 2).reshape(b, h * w, c))
+        return a.transpose(1, 2).reshape(b, c, h, w), key_ok.any(1)
+
+    def merged(self, y: Tensor, maps: Maps, valid: Maps) -> Tensor:
+        """Add the other modalities' maps through their zero-initialised 1x1 convolutions."""
         for name in self.others:
             y = y + self.merge[name](maps[name] * valid[name][:, None])
         return y
@@ -159,10 +146,3 @@ class ResidualCrossAttention(Fusion):
         z = F.avg_pool2d(z, p, ceil_mode=True, count_include_pad=False) / share.clamp(min=1e-6)
         k, v = self.kv[name](z.flatten(2).transpose(1, 2)).chunk(2, dim=-1)
         return self._heads(k), self._heads(v), share.flatten(1) > 0, tuple(z.shape[-2:])
-
-
-STRATEGIES: dict[str, type[Fusion]] = {
-    "residual_cross_attention": ResidualCrossAttention,
-    "concat_conv": ConcatConv,
-    "data": DataLevel,
-}

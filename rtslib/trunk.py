@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from rtslib.config import Config
 from rtslib.errors import ConfigError
-from rtslib.fusion import STRATEGIES, Fusion
+from rtslib.fusion import Fusion
 from rtslib.mvit import MViT
+from rtslib.strategies import STRATEGIES
 
 
 class Trunk(nn.Module):

@@ -9,6 +9,7 @@ from rtslib.detector import build_model
 from rtslib.errors import ConfigError
 from rtslib.maskhead import crop_masks, paste_masks
 from rtslib.rpn import Anchors
+from rtslib.strategies import STRATEGIES
 
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_mask"} | {
     f"loss_{kind}_stage{k}" for kind in ("cls", "box") for k in range(3)
@@ -68,7 +69,7 @@ def test_masks_cropped_and_pasted_come_back():
     assert pasted[0, :9].max() == 0 and paste_masks(cells[:0], boxes[:0], 8, 9).shape == (0, 8, 9)
 
 
-@pytest.mark.parametrize("fusion", ["residual_cross_attention", "concat_conv", "data"])
+@pytest.mark.parametrize("fusion", STRATEGIES)
 @pytest.mark.parametrize("instances", [(2, 0), (0, 0)])
 def test_losses_are_finite_and_reach_every_parameter(fusion, instances):
     torch.manual_seed(0)

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from rtslib.config import Config
-from rtslib.fusion import STRATEGIES, ConcatConv, ResidualCrossAttention
+from rtslib.fusion import DataLevel, ResidualCrossAttention
+from rtslib.strategies import STRATEGIES, CrossAttention
 
 BRANCHES = ("rgb", "spectral", "terrain")
+FUSING = [cls for cls in STRATEGIES.values() if cls is not DataLevel]
+NEAR = [cls for cls in FUSING if cls is not CrossAttention]  # all but it start near the primary map
 
 
 def maps(level, seed=0, size=(16, 24), channels=64):
@@ -27,13 +30,14 @@ def test_residual_attention_starts_as_the_primary_map(level):
     assert torch.equal(fusion(x, ok), x["rgb"])
 
 
-def test_concat_starts_near_the_primary_map():
+@pytest.mark.parametrize("cls", NEAR)
+def test_all_start_near_the_primary_map(cls):
+    torch.manual_seed(0)
     x, ok = maps(0)
-    out = ConcatConv(BRANCHES, 64, 0)(x, ok)
-    assert (out - x["rgb"]).abs().mean() < 0.1
+    assert (cls(BRANCHES, 64, 0)(x, ok) - x["rgb"]).abs().mean() < 0.15
 
 
-@pytest.mark.parametrize("cls", [ResidualCrossAttention, ConcatConv])
+@pytest.mark.parametrize("cls", FUSING)
 def test_gradient_reaches_every_modality_after_one_step(cls):
     x, ok = maps(1)
     fusion = cls(BRANCHES, 64, 1)
@@ -46,7 +50,7 @@ def test_gradient_reaches_every_modality_after_one_step(cls):
     assert all(p.grad is not None for p in fusion.parameters())
 
 
-@pytest.mark.parametrize("cls", [ResidualCrossAttention, ConcatConv])
+@pytest.mark.parametrize("cls", FUSING)
 def test_invalid_places_of_a_modality_have_no_influence(cls):
     torch.manual_seed(0)
     x, ok = maps(0)
@@ -65,15 +69,37 @@ def test_invalid_places_of_a_modality_have_no_influence(cls):
     assert not torch.allclose(fusion(other, ok)[1], out[1])
 
 
-def test_nothing_but_the_primary_left_gives_the_primary():
+@pytest.mark.parametrize("cls", FUSING)
+def test_nothing_but_the_primary_left_gives_the_primary(cls):
+    torch.manual_seed(0)
     x, ok = maps(0)
-    fusion = ResidualCrossAttention(BRANCHES, 64, 0)
-    with torch.no_grad():
-        fusion.gain.fill_(1.0)
-        fusion.out.bias.zero_()
+    fusion = cls(BRANCHES, 64, 0)
+    if cls is ResidualCrossAttention:
+        with torch.no_grad():
+            fusion.gain.fill_(1.0)
+            fusion.out.bias.zero_()
     for b in BRANCHES[1:]:
         ok[b][:] = False
-    torch.testing.assert_close(fusion(x, ok), x["rgb"])
+    out = fusion(x, ok)
+    torch.testing.assert_close(out, x["rgb"], atol=1e-5, rtol=1e-5)
+    assert out.isfinite().all()
+
+
+def test_without_the_residual_the_primary_map_is_not_passed_on():
+    torch.manual_seed(0)
+    x, ok = maps(0)
+    fusion = CrossAttention(BRANCHES, 64, 0)
+    other = {**x, "rgb": x["rgb"] + 5.0}  # LayerNorm takes a constant away: the questions stay the same
+    torch.testing.assert_close(fusion(other, ok), fusion(x, ok), atol=1e-4, rtol=1e-4)
+
+
+def test_a_missing_modality_scales_the_sum_of_the_rest():
+    x, ok = maps(0)
+    x["terrain"] = x["spectral"]
+    fusion = STRATEGIES["sum"](BRANCHES, 64, 0)
+    both = fusion(x, ok)
+    ok["terrain"][:] = False
+    torch.testing.assert_close(fusion(x, ok), both)
 
 
 def test_a_query_finds_its_own_place_by_relative_position():
