@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import timm
-import torch
 from timm.models.mvitv2 import MultiScaleAttention, MultiScaleVit, MultiScaleVitCfg, model_cfgs, reshape_post_pool
 from timm.models.mvitv2 import reshape_pre_pool
 from torch import Tensor, nn
@@ -89,7 +88,6 @@ class MViT(MultiScaleVit):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__(SIZES[size], (NATIVE, NATIVE), in_chans, num_classes=0, drop_path_rate=drop_path)
-        self.dims = tuple(SIZES[size].embed_dim)
         last, side, detectron2 = len(self.stages) - 1, NATIVE // 4, like == "detectron2"
         for s, stage in enumerate(self.stages):
             for j, block in enumerate(stage.blocks):
@@ -126,10 +124,6 @@ class MViT(MultiScaleVit):
         """Return the four normalised maps (strides 4, 8, 16, 32); shapes as in `stage_maps`."""
         norms = [*self.scale_norms, self.norm]
         return [norm(m.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, m in zip(norms, self.stage_maps(x))]
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that AdamW must not decay: relative positions (timm's rule)."""
-        return {name for name, _ in self.named_parameters() if "rel_pos" in name}
 
 
 def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> None:

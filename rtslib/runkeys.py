@@ -9,9 +9,7 @@ moved aside to `NAME.previous` (replacing one that is there) and made anew.
 import ast
 import hashlib
 import json
-import logging
 import shutil
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,13 +60,7 @@ def trained(
             kept = _move_aside(folder)
             print(f"{folder.name}: {what} changed since it was trained; kept as {kept}, trained anew")
     write_text(code, code_hash() + "\n")
-    import lightning.pytorch  # noqa: F401  # sets its loggers' levels when imported, so before the next line
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-        return train(chipset, folder, config, split=split, init=init or None, resume=True)
+    return train(chipset, folder, config, split=split, init=init or None, resume=True)
 
 
 def cost(run: str | Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _claim(out: Path, key: str, resume: bool) -> bool:
         raise OutputError(f"{out} already holds a run: choose another folder, or resume it")
     if there.get("key") != key:
         raise OutputError(f"{out} holds a run with another config, data or split: choose another folder or delete it")
-    return bool(there.get("finished"))
+    return bool(there.get("finished")) and (out / "model.pt").exists()
 
 
 def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str, str | Path] | None) -> dict:

@@ -104,6 +104,19 @@ def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path):
     assert not (killed / "last.ckpt").exists()
 
 
+def test_a_run_killed_after_its_last_epoch_ends_with_the_averaged_weights(data, tmp_path, monkeypatch):
+    wanted = config(data, "rgb", epochs=2)
+    whole = train(open_chips(data), tmp_path / "whole", wanted, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("rtslib.train.save_weights", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            train(open_chips(data), tmp_path / "killed", wanted, progress=False)
+    train(open_chips(data), tmp_path / "killed", wanted, resume=True, progress=False)
+    a, b = load_weights(whole / "model.pt"), load_weights(tmp_path / "killed" / "model.pt")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert [r["epoch"] for r in read_log(tmp_path / "killed" / "log.csv")] == ["0", "1"]
+
+
 def test_a_finished_run_is_recognised_and_another_one_refused(data, unimodal):
     run = unimodal / "rgb"
     before = (run / "model.pt").stat().st_mtime_ns
@@ -111,6 +124,15 @@ def test_a_finished_run_is_recognised_and_another_one_refused(data, unimodal):
     assert (run / "model.pt").stat().st_mtime_ns == before
     with pytest.raises(OutputError, match="another config, data or split"):
         train(open_chips(data), run, config(data, "rgb", epochs=1, lr=2e-3), resume=True, progress=False)
+
+
+def test_a_finished_run_that_lost_its_weights_is_trained_again(data, tmp_path):
+    run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1), progress=False)
+    before = load_weights(run / "model.pt")
+    (run / "model.pt").unlink()
+    train(open_chips(data), run, config(data, "terrain", epochs=1), resume=True, progress=False)
+    after = load_weights(run / "model.pt")
+    assert all(torch.equal(before[k], after[k]) for k in before)
 
 
 def test_a_folder_with_other_files_is_left_alone(data, tmp_path):
