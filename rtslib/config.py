@@ -18,9 +18,10 @@ from rtslib.bands import MODALITIES, check_modalities
 from rtslib.errors import ConfigError
 from rtslib.files import read_json, write_json
 
-#: The keys of `rtslib.strategies.STRATEGIES`.
+#: The keys of `rtslib.strategies.STRATEGIES`, and `decision` (`rtslib.decision`).
 FusionName = Literal[
-    "residual_cross_attention", "cross_attention", "concat_conv", "channel_attention", "cbam", "gated", "sum", "data"
+    "residual_cross_attention", "cross_attention", "concat_conv", "channel_attention", "cbam", "gated", "sum", "data",
+    "decision",
 ]
 
 
@@ -32,7 +33,9 @@ class Config(BaseModel):
     # data
     modalities: dict[str, list[str]] = {m: list(b) for m, b in MODALITIES.items()}  # first one is primary
     scale: float = Field(1.0, gt=0, le=8)  # chips are resized by this before the backbone, and results back
-    augment: bool = True  # flips, quarter turns, brightness
+    augment: bool = True  # flips, quarter turns, brightness, and the crop
+    crop: int = Field(0, ge=0)  # px a side that training chips are cut to, mostly around a slump; 0: whole chips
+    modality_dropout: float = Field(0.0, ge=0, lt=1)  # chance that a modality of a training chip is hidden, all or half
     modality_mean: dict[str, list[float]] = {}  # normalisation, from the training side; filled by training
     modality_std: dict[str, list[float]] = {}  # the same, standard deviations
 
@@ -50,7 +53,7 @@ class Config(BaseModel):
 
     # fusion and pyramid
     fusion: FusionName = "residual_cross_attention"  # see fusion.py and strategies.py; one modality ignores it
-    freeze_backbones: bool = False  # train only fusion, pyramid and heads
+    freeze_epochs: int = Field(0, ge=0)  # first epochs that train only fusion, pyramid and heads; >= epochs: all
     fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
 
     # region proposals
@@ -73,6 +76,7 @@ class Config(BaseModel):
     score_thresh: float = Field(0.05, ge=0, le=1)  # detections below are dropped
     nms: float = Field(0.5, gt=0, le=1)  # IoU of detections
     max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
+    temperature: float = Field(1.0, gt=0)  # divides the logit of scores (`rtslib.calibration`); filled by training
 
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation
@@ -164,28 +168,32 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
 
 # A model that learns on two CPU cores: narrow pyramid and heads, few proposals, two RoIAlign points a bin.
 _NANO: dict[str, Any] = {
-    "backbone": "nano", "drop_path": 0.0, "fpn_channels": 64, "head_channels": 64, "head_convs": 2, "head_fc": 128,
-    "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 32, "roi_sampling": 2,
+    "backbone": "nano", "drop_path": 0.0, "fpn_channels": 64, "head_channels": 64, "head_convs": 1, "head_fc": 128,
+    "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 16, "roi_sampling": 2,
     "batch_size": 8, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.3,
 }  # fmt: skip
 _SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1}
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN"}
 
 #: Notebook profiles: size of the embedded landscape (chips, px a side) and of its scene (px a side), knobs of
-#: both training stages, further knobs by layout, and at most how many chips of a real set (`limit`).
+#: both training stages and of transfer to real chips, further knobs by layout (they win over a stage's), and at
+#: most how many chips of a real set (`limit`).
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {
         "chips": 24, "size": 64, "scene": 192, "limit": 12,
-        "pretrain": _SMOKE, "finetune": _SMOKE, "layouts": {},
+        "pretrain": _SMOKE, "finetune": _SMOKE, "transfer": _SMOKE, "layouts": {},
     },
     "quick": {
-        "chips": 480, "size": 128, "scene": 768,
-        "pretrain": {**_NANO, "epochs": 8}, "finetune": {**_NANO, "epochs": 6},
-        "layouts": {"geotiff": {"scale": 1.5, "batch_size": 2, "epochs": 3, "test_fraction": 0.2}},
+        "chips": 320, "size": 96, "scene": 768,
+        "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3},
+        "transfer": {**_NANO, "epochs": 3},
+        "layouts": {
+            "geotiff": {"scale": 1.5, "crop": 64, "batch_size": 4, "test_fraction": 0.2}, "coco": {"crop": 128},
+        },
     },
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,
-        "pretrain": {**_GPU, "epochs": 60}, "finetune": {**_GPU, "epochs": 40},
+        "pretrain": {**_GPU, "epochs": 60}, "finetune": {**_GPU, "epochs": 40}, "transfer": {**_GPU, "epochs": 60},
         "layouts": {"geotiff": {"scale": 2.0, "test_fraction": 0.2}},
     },
 }  # fmt: skip

@@ -6,7 +6,8 @@ modality when all of the modality's bands are finite there, so a void in the ele
 image usable.
 
 Augmentation: the eight flips and quarter turns of the square (dihedral group D4), as aerial imagery has
-no up; photometric jitter on the true-colour bands, as seasons and sensors differ.
+no up; photometric jitter on the true-colour bands, as seasons and sensors differ; a random crop, where slumps
+are small and chips are large; modalities that are missing (`rtslib.missing`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ import torch
 from rtslib.bands import check_modalities
 from rtslib.chips import Chip, ChipSet
 from rtslib.errors import DataError
-from rtslib.masks import decode
+from rtslib.masks import MIN_PIXELS, decode
+from rtslib.missing import draw, hide
 
 #: Bands that photometric jitter touches, and its half widths around 1.
 IMAGERY = ("red", "green", "blue")
@@ -50,6 +52,10 @@ class ChipDataset(torch.utils.data.Dataset):
         augment: turn, flip and jitter.
         cache: keep the pixels read in memory (each worker process keeps its own).
         seed: of the augmentation.
+        crop: px a side that augmented chips are cut to, see `crop_window`; 0: whole chips.
+        dropout: chance that a modality is hidden from an augmented chip, see `rtslib.missing.draw`.
+        hidden: modality -> part (`rtslib.missing.PARTS`) that is hidden from every chip. The bands of one
+            that is hidden on the whole chip need not be there.
 
     Raises:
         ConfigError: a modality needs a band that the data does not have.
@@ -63,10 +69,17 @@ class ChipDataset(torch.utils.data.Dataset):
         augment: bool = False,
         cache: bool = True,
         seed: int = 0,
+        crop: int = 0,
+        dropout: float = 0.0,
+        hidden: Mapping[str, str] | None = None,
     ) -> None:
         self.chipset, self.chips = chipset, tuple(chips)
-        self.modalities = check_modalities(modalities, chipset.bands)
-        self.augment, self.seed = augment, seed
+        self.hidden = dict(hidden or {})
+        gone = {m for m, part in self.hidden.items() if part == "all" and not set(modalities[m]) <= set(chipset.bands)}
+        self.modalities = check_modalities({m: b for m, b in modalities.items() if m not in gone}, chipset.bands)
+        self._void = {m: len(modalities[m]) for m in modalities if m in gone}
+        self._order = list(modalities)
+        self.augment, self.seed, self.crop, self.dropout = augment, seed, crop, dropout
         self._bands = tuple(dict.fromkeys(b for bands in self.modalities.values() for b in bands))
         self._of = {m: [self._bands.index(b) for b in bands] for m, bands in self.modalities.items()}
         self._imagery = [k for k, b in enumerate(self._bands) if b in IMAGERY]
@@ -86,18 +99,28 @@ class ChipDataset(torch.utils.data.Dataset):
         pixels, masks = self._pixels(chip), self._masks(chip)
         if self.augment:
             rng = np.random.default_rng([self.seed, int(self._epoch), index % len(self)])
+            if self.crop:
+                pixels, masks = _cropped(pixels, masks, crop_window(masks, self.crop, rng))
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-            if chip.height != chip.width:  # in one epoch all lie the same way: mixed batches would be half padding
+            if pixels.shape[1] != pixels.shape[2]:  # in one epoch all lie the same way: mixed batches would be half padding
                 turns = turns // 2 * 2 + int(self._epoch) % 2
             pixels, masks = turned(pixels, turns, flip), turned(masks, turns, flip)
             pixels[self._imagery] = jittered(pixels[self._imagery], rng)
         finite = np.isfinite(pixels)
         valid = {m: finite[k].all(axis=0) for m, k in self._of.items()}
+        images = {m: torch.from_numpy(np.where(valid[m], pixels[k], 0)) for m, k in self._of.items()}
+        valid = {m: torch.from_numpy(v) for m, v in valid.items()}
+        for m, bands in self._void.items():
+            images[m] = torch.zeros(bands, *pixels.shape[1:])
+            valid[m] = torch.zeros(pixels.shape[1:], dtype=torch.bool)
+        hide(images, valid, self.hidden)
+        if self.augment and self.dropout:
+            hide(images, valid, draw(self._order, self.dropout, rng))
         sample = {
             "image_id": chip.id,
             "size": pixels.shape[1:],
-            "images": {m: torch.from_numpy(np.where(valid[m], pixels[k], 0)) for m, k in self._of.items()},
-            "valid": {m: torch.from_numpy(v) for m, v in valid.items()},
+            "images": {m: images[m] for m in self._order},
+            "valid": {m: valid[m] for m in self._order},
         }
         if chip.labelled:
             boxes = torch.from_numpy(boxes_of(masks))
@@ -121,6 +144,32 @@ class ChipDataset(torch.utils.data.Dataset):
         if not found:
             return np.zeros((0, chip.height, chip.width), dtype=bool)
         return np.stack([decode(i.rle) for i in found])
+
+
+def crop_window(masks: np.ndarray, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Choose rows and columns of a random crop; two in three hold a random pixel of a random instance.
+
+    Args:
+        masks: bool (N, H, W).
+        side: px; a chip that is smaller is taken whole along that axis.
+    """
+    shape = masks.shape[1:]
+    seen = np.argwhere(masks[int(rng.integers(len(masks)))]) if len(masks) and rng.random() < 2 / 3 else ()
+    at = seen[int(rng.integers(len(seen)))] if len(seen) else None
+    out = []
+    for axis, length in enumerate(shape):
+        first, last = 0, max(0, length - side)
+        if at is not None:
+            first, last = max(0, int(at[axis]) - side + 1), min(last, int(at[axis]))
+        start = int(rng.integers(first, last + 1))
+        out.append(slice(start, min(start + side, length)))
+    return out[0], out[1]
+
+
+def _cropped(pixels: np.ndarray, masks: np.ndarray, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a chip; what is left of an instance must have `MIN_PIXELS`, as labels have."""
+    masks = masks[:, *window]
+    return pixels[:, *window], masks[masks.sum((1, 2)) >= MIN_PIXELS]
 
 
 def turned(array: np.ndarray, turns: int, flip: bool) -> np.ndarray:

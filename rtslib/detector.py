@@ -20,6 +20,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from rtslib.calibration import tempered
 from rtslib.cascade import CascadeHeads, nonempty
 from rtslib.config import Config
 from rtslib.maskhead import MaskHead, paste_masks
@@ -28,6 +29,7 @@ from rtslib.rpn import build_rpn
 from rtslib.trunk import Trunk
 
 if TYPE_CHECKING:
+    from rtslib.decision import Decision
     from rtslib.detectron import FusedRCNN
 
 DIVISOR = 32  # network input sizes are padded to multiples of this
@@ -90,7 +92,7 @@ class Detector(Trunk):
         found = self.heads.detect(levels, proposals, sizes)
         logits = self.mask_head(levels, [f["boxes"] for f in found]).split([len(f["boxes"]) for f in found])
         return [
-            chip_detections(f["boxes"], f["scores"], mask.sigmoid(), size, self.config.scale)
+            chip_detections(f["boxes"], f["scores"], mask.sigmoid(), size, self.config)
             for f, mask, size in zip(found, logits, batch["sizes"], strict=True)
         ]
 
@@ -127,23 +129,23 @@ def network_targets(targets: list[dict[str, Tensor]], scale: float) -> list[dict
 
 
 def chip_detections(
-    boxes: Tensor, scores: Tensor, probs: Tensor, size: tuple[int, int], scale: float
+    boxes: Tensor, scores: Tensor, probs: Tensor, size: tuple[int, int], config: Config
 ) -> dict[str, Tensor]:
-    """Bring one chip's detections back to its own pixels; boxes without area go, as in detectron2.
+    """Bring one chip's detections back to its own pixels and calibrate their scores; boxes without area go.
 
     Args:
         boxes: (n, 4) xyxy px of the network input; scores: (n,); probs: (n, 28, 28) mask probabilities.
-        size: (h, w) of the chip; scale: by which it was resized.
+        size: (h, w) of the chip; config: `scale`, by which it was resized, and `temperature`.
 
     Returns:
         As `Detector.forward` in evaluation mode.
     """
-    boxes = clip_boxes_to_image(boxes / scale, size)
-    keep = nonempty(boxes)
+    boxes = clip_boxes_to_image(boxes / config.scale, size)
+    keep = nonempty(boxes)  # as detectron2
     boxes = boxes[keep]
     labels = torch.ones(len(boxes), dtype=torch.long, device=boxes.device)
     masks = paste_masks(probs[keep], boxes, *size)
-    return {"boxes": boxes, "scores": scores[keep], "labels": labels, "masks": masks}
+    return {"boxes": boxes, "scores": tempered(scores[keep], config.temperature), "labels": labels, "masks": masks}
 
 
 def _resized(x: Tensor, scale: float) -> Tensor:
@@ -151,17 +153,22 @@ def _resized(x: Tensor, scale: float) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="bilinear", recompute_scale_factor=False)
 
 
-def build_model(config: Config) -> "Detector | FusedRCNN":
+def build_model(config: Config) -> "Detector | FusedRCNN | Decision":
     """Build the detector of a config, starting from ImageNet weights if `pretrained`, from COCO's if `zoo`.
 
     Returns:
-        A Detector, or for engine detectron2 a `rtslib.detectron.FusedRCNN`, which takes and gives the same.
+        A Detector; for engine detectron2 a `rtslib.detectron.FusedRCNN`, for fusion decision a
+        `rtslib.decision.Decision`, which take and give the same.
 
     Raises:
         ConfigError: normalisation statistics are missing.
         EngineError: the engine is not installed.
         WeightsError: `pretrained` or `zoo`, and the weights cannot be had or do not fit.
     """
+    if config.fusion == "decision" and len(config.modalities) > 1:
+        from rtslib.decision import Decision
+
+        return Decision(config)
     if config.engine == "detectron2":
         from rtslib.detectron import FusedRCNN as Model
     else:

@@ -123,9 +123,8 @@ class FusedRCNN(GeneralizedRCNN):
             return {LOSSES.get(k, k).replace("box_reg_stage", "box_stage"): v for k, v in losses.items()}
         proposals, _ = self.proposal_generator(listed, features, None)
         found, _ = self.roi_heads(listed, features, proposals, None)
-        s = self.config.scale
         return [
-            chip_detections(f.pred_boxes.tensor, f.scores, f.pred_masks[:, 0].float(), size, s)
+            chip_detections(f.pred_boxes.tensor, f.scores, f.pred_masks[:, 0].float(), size, self.config)
             for f, size in zip(found, batch["sizes"], strict=True)
         ]
 

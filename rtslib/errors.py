@@ -29,6 +29,10 @@ class ConfigError(RtsError):
     """A knob is unknown or has a value outside its range."""
 
 
+class MissingModalityError(RtsError):
+    """A model was asked to run without a modality that it cannot do without."""
+
+
 class WeightsError(RtsError):
     """Weights cannot be reached, read, or do not fit the model."""
 

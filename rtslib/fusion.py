@@ -27,7 +27,13 @@ class Fusion(nn.Module):
         branches: branch names, the primary one first.
         channels: channels of every branch's map at this scale.
         level: scale index, 0 for stride 4 to 3 for stride 32.
+
+    Attributes:
+        tells_missing: whether a branch gets one more plane a modality, 1 where that modality is not valid.
+            For strategies that cannot mask: their backbone would read the zeros there as the mean.
     """
+
+    tells_missing = False
 
     def __init__(self, branches: Sequence[str], channels: int, level: int) -> None:
         super().__init__()
@@ -52,7 +58,12 @@ class Fusion(nn.Module):
 
 
 class DataLevel(Fusion):
-    """Data-level baseline: all modalities' bands stacked into one backbone (early fusion)."""
+    """Data-level baseline: all modalities' bands stacked into one backbone (early fusion).
+
+    Differs from a plain stack: one plane a modality says where it is missing, and is 0 where nothing is.
+    """
+
+    tells_missing = True
 
     @staticmethod
     def branch_inputs(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -64,8 +64,6 @@ class Lit(L.LightningModule):
         super().__init__()
         self.model, self.steps, self.truth = model, steps, truth
         self.found: list[dict] = []
-        if model.config.freeze_backbones:
-            model.backbones.requires_grad_(False)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW, linear warm-up, cosine to zero, stepped every optimiser step."""
@@ -75,8 +73,12 @@ class Lit(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Keep frozen backbones in evaluation mode (no stochastic depth)."""
-        self.model.backbones.train(not self.model.config.freeze_backbones)
+        """Freeze the backbones in the first `freeze_epochs`, without stochastic depth; then let them train.
+
+        The optimiser holds their parameters from the start and passes over those without a gradient.
+        """
+        frozen = self.current_epoch < self.model.config.freeze_epochs
+        self.model.backbones.requires_grad_(not frozen).train(not frozen)
 
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
         """Sum of the losses. Raises NonFiniteLossError with all of them if that is NaN or infinite."""

@@ -6,7 +6,7 @@ challenge takes (format: `rtslib.submission`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from rtslib.dataset import ChipDataset, collate
 from rtslib.errors import WeightsError
 from rtslib.files import write_text
 from rtslib.masks import encode
+from rtslib.missing import check_absent
 
 #: A pixel belongs to the instance from this mask probability on.
 MASK_THRESHOLD = 0.5
@@ -29,6 +30,7 @@ def predict(
     chips: Sequence[Chip],
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
+    hidden: Mapping[str, str] | None = None,
 ) -> list[dict]:
     """Predict the instances of chips.
 
@@ -42,6 +44,7 @@ def predict(
         chips: chips of it, labelled or not.
         batch_size: chips a batch.
         progress: called with (chips done, chips in all) after each batch.
+        hidden: modality -> part of every chip on which the model has to do without it, see `rtslib.missing`.
 
     Returns:
         COCO results in the order of `chips`, best score first within a chip: dicts with `image_id` int,
@@ -49,12 +52,15 @@ def predict(
         whose mask has no pixel are left out; a chip without predictions has no entry.
 
     Raises:
-        ConfigError: the data set lacks a band that the model reads.
+        ConfigError: the data set lacks a band that the model reads, of a modality that is not hidden.
+        MissingModalityError: the model cannot run without a modality that is hidden everywhere.
         DataError: a chip cannot be read.
         WeightsError: the model gives scores that are not finite.
     """
     modalities = {m: tuple(bands) for m, bands in model.config.modalities.items()}
-    dataset = ChipDataset(chipset, chips, modalities, augment=False, cache=False)
+    if hidden:
+        check_absent(model.config, [m for m, part in hidden.items() if part == "all"])
+    dataset = ChipDataset(chipset, chips, modalities, augment=False, cache=False, hidden=hidden)
     order = sorted(range(len(chips)), key=lambda i: (chips[i].height, chips[i].width))
     device = next(model.parameters()).device
     found: dict[int, list[dict]] = {}

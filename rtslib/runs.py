@@ -1,6 +1,6 @@
 """Run folders: what a training leaves behind.
 
-    config.json  every knob, with the normalisation statistics
+    config.json  every knob, with the normalisation statistics and the temperature of the scores
     model.pt     the (averaged) weights, {parameter name: tensor}
     log.csv      one row an epoch
     split.csv    chip, name, group, side
@@ -21,8 +21,11 @@ from torch import Tensor
 from rtslib.config import Config
 from rtslib.detector import Detector, build_model
 from rtslib.engines import common_weights, fit_weights
-from rtslib.errors import DataError, WeightsError
+from rtslib.errors import DataError, OutputError, WeightsError
 from rtslib.files import read_json, sha256, whole
+
+#: Key of `init` for a run that all weights come from.
+WHOLE = "all"
 
 
 def run_key(config: Config, fingerprint: str, split: str, init: Mapping[str, Path] | None) -> str:
@@ -32,12 +35,12 @@ def run_key(config: Config, fingerprint: str, split: str, init: Mapping[str, Pat
         config: its knobs. `workers`, which changes no result, is left out.
         fingerprint: of the data (`ChipSet.fingerprint`).
         split: text of the split table.
-        init: modality -> run folder whose weights it starts from.
+        init: as for `initialise`.
 
     Raises:
         DataError: a run in `init` has no weights.
     """
-    knobs = config.model_dump(exclude={"workers", "modality_mean", "modality_std"})
+    knobs = config.model_dump(exclude={"workers", "modality_mean", "modality_std", "temperature"})
     start = {m: sha256(Path(run) / "model.pt") for m, run in (init or {}).items()}
     text = json.dumps([knobs, fingerprint, split, start], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -95,20 +98,33 @@ def load_run(run: str | Path) -> tuple[Detector, Config]:
 
 
 def initialise(model: Detector, init: Mapping[str, str | Path]) -> None:
-    """Start a model from unimodal runs: the second stage of two-stage training (Li et al. 2025).
+    """Start a model from finished runs. Normalisation stays the model's own.
 
-    Each branch takes its run's backbone; pyramid, proposals and heads come from the primary modality's
-    run, so that a residual fusion starts as exactly that model. Normalisation stays the model's own.
+    Two ways:
+    - `{"all": run}`: every weight of a run of the same make (modalities, fusion, sizes), as when a model
+      trained on the embedded landscape goes on on real chips;
+    - `{modality: unimodal run, ...}`: the second stage of two-stage training (Li et al. 2025). Each branch
+      takes its run's backbone; pyramid, proposals and heads come from the primary modality's run, so that a
+      residual fusion starts as exactly that model. A `Decision` takes the runs whole, with their temperatures.
 
     Args:
         model: with one branch per modality of `init`.
-        init: modality -> folder of a run on that modality alone; the primary one must be there.
+        init: as above; the primary modality must be there. No modality may be called `all`.
 
     Raises:
         WeightsError: the fusion has no branch of that name, the primary is missing, or a run is of other
             bands, another backbone or other heads.
     """
-    config = model.config
+    config, own = model.config, common_weights(model)
+    if set(init) == {WHOLE}:
+        theirs = Config.load(Path(init[WHOLE]) / "config.json")
+        if theirs.modalities != config.modalities or (len(theirs.modalities) > 1 and theirs.fusion != config.fusion):
+            raise WeightsError(
+                f"{init[WHOLE]} is {theirs.fusion} of {theirs.modalities}: to start from all of it, train the same"
+            )
+        start = {k: own[k] if k in _statistics(config) else v for k, v in _weights(init[WHOLE]).items()}
+        fit_weights(model, start, init[WHOLE])
+        return
     if config.primary not in init:
         raise WeightsError(f"initial weights for {sorted(init)}, but none for the primary modality {config.primary!r}")
     for modality, run in init.items():
@@ -117,10 +133,49 @@ def initialise(model: Detector, init: Mapping[str, str | Path]) -> None:
         theirs = Config.load(Path(run) / "config.json")
         if theirs.modalities != {modality: config.modalities[modality]}:
             raise WeightsError(f"{run} was trained on {theirs.modalities}, needed is {modality!r} alone, same bands")
+        if config.fusion == "decision" and len(config.modalities) > 1:
+            fit_weights(model.detectors[modality], _weights(run), run)
+            model.temperatures[list(config.modalities).index(modality)] = theirs.temperature
+            continue
         parts = [f"backbones.{modality}."]
         if modality == config.primary:
             parts += ["fpn.", "rpn.", "heads.", "mask_head."]
-        start = {k: v for k, v in load_weights(Path(run) / "model.pt").items() if k.startswith(tuple(parts))}
+        start = {k: v for k, v in _weights(run).items() if k.startswith(tuple(parts))}
         own = common_weights(model)
         kept = {k: v for k, v in own.items() if not k.startswith(tuple(parts))}
         fit_weights(model, kept | start, run)
+
+
+def claim(out: Path, key: str, resume: bool) -> bool:
+    """Tell whether a folder holds the finished run of a key.
+
+    Args:
+        out: run folder, which need not exist.
+        key: see `run_key`.
+        resume: allow a folder that holds this run, unfinished or not.
+
+    Returns:
+        True if it is finished and has its weights; False if it may be written to.
+
+    Raises:
+        OutputError: the folder holds another run or something else, or any run without `resume`.
+    """
+    there = read_run(out)
+    if not there:
+        if out.exists() and any(out.iterdir()):
+            raise OutputError(f"{out} is not empty and holds no run: choose another folder")
+        return False
+    if not resume:
+        raise OutputError(f"{out} already holds a run: choose another folder, or resume it")
+    if there.get("key") != key:
+        raise OutputError(f"{out} holds a run with another config, data or split: choose another folder or delete it")
+    return bool(there.get("finished")) and (out / "model.pt").exists()
+
+
+def _weights(run: str | Path) -> dict[str, Tensor]:
+    return load_weights(Path(run) / "model.pt")
+
+
+def _statistics(config: Config) -> set[str]:
+    """Names of the buffers that hold normalisation statistics."""
+    return {f"{kind}_{m}" for kind in ("mean", "std") for m in config.modalities}

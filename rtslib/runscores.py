@@ -1,5 +1,6 @@
 """Scores of a study's runs on held-out chips: averages, how sure they are, curves, and what they cost."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,15 +110,21 @@ def _draws(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str) 
     return ap50_draws(chipset.coco(chips), predictions(run, chipset, split, side), groups)
 
 
-def predictions(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = "test") -> list[dict]:
-    """Return a run's COCO results on one side of the split; they are kept in the run's folder."""
+def predictions(
+    run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = "test", hidden: Mapping[str, str] | None = None
+) -> list[dict]:
+    """Return a run's COCO results on one side of the split; they are kept in the run's folder.
+
+    `hidden` is as for `rtslib.predict.predict`: what of each chip the model has to do without.
+    """
     from rtslib.predict import predict
     from rtslib.runs import load_run
 
-    kept = Path(run) / f"predictions_{side}.json"
+    without = "".join(f"-{m}-{part}" for m, part in (hidden or {}).items())
+    kept = Path(run) / f"predictions_{side}{without}.json"
     if not kept.exists():
         model, _ = load_run(run)
-        write_json(kept, predict(model, chipset, side_chips(chipset, split, side)))
+        write_json(kept, predict(model, chipset, side_chips(chipset, split, side), hidden=hidden))
     return read_json(kept)
 
 

@@ -78,6 +78,33 @@ def folds_by_group(chipset: ChipSet, k: int = 5, seed: int = 0) -> pd.DataFrame:
     return table.assign(fold=table["group"].map(folds))
 
 
+def fold_split(folds: pd.DataFrame, fold: int, val: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """Return the split of one fold: it tests, some groups of the others validate, the rest trains.
+
+    Args:
+        folds: from `folds_by_group`.
+        fold: number of the one to test on.
+        val: least share of the other folds' chips that validates, in whole groups drawn by `seed`.
+        seed: of that draw.
+
+    Returns:
+        Columns as `split_by_group`.
+
+    Raises:
+        ConfigError: there is no such fold, or `val` leaves nothing to train on.
+    """
+    if fold not in set(folds["fold"]):
+        raise ConfigError(f"no fold {fold}: there are {sorted(set(folds['fold']))}")
+    rest = folds[folds["fold"] != fold]
+    sizes = rest["group"].value_counts().sort_index()
+    order = sizes.iloc[np.random.default_rng([seed, fold]).permutation(len(sizes))]
+    chosen = list(order.index[: int((order.cumsum() < val * len(rest)).sum()) + 1]) if val else []
+    if len(chosen) == len(sizes):
+        raise ConfigError(f"val={val:g} takes all {len(sizes)} groups beside fold {fold}: give less")
+    side = np.where(folds["fold"] == fold, "test", np.where(folds["group"].isin(chosen), "val", "train"))
+    return folds.drop(columns="fold").assign(side=side)
+
+
 def save_split(split: pd.DataFrame, path: str | Path) -> None:
     """Write a split as CSV, whole or not at all. Raises OutputError."""
     with whole(path) as part:

@@ -1,17 +1,9 @@
-"""The steps that the notebooks share: prepare the data, pre-train, fine-tune. (Scores: `rtslib.runscores`.)
+"""The steps that the notebooks share: prepare the data, split it, make the planned runs.
 
-A *study* is one folder of results: `tables/`, `figures/`, `runs/<name>/`. Its runs, by name:
-
-- one per modality (`rgb`, `spectral`, `terrain`): *unimodal pre-training*, a detector that sees this alone;
-- `fused`: residual cross-modality attention, started from the unimodal runs' weights;
-- `concat_conv`: the same start, branches concatenated and convolved instead;
-- `data`: all bands stacked into one backbone, which therefore can start from no unimodal run; it trains for
-  as many epochs as pre-training and fine-tuning together;
-- `<primary>_continued` (`rgb_continued`): the primary modality alone, trained on for as many epochs as
-  `fused` is fine-tuned, so that a gain of `fused` is not just one of longer training.
-
-A run that is finished is recognised (`rtslib.runkeys`) and not repeated. Two-stage training: Li et al. 2025
-(JSTARS, doi 10.1109/JSTARS.2025.3564310).
+A *study* is one data set with one profile: its runs (`rtslib.plan`) lie in `runs/SET-PROFILE/models/`, by the
+seeds of split and training and, in cross-validation, by fold, whatever folder its tables and figures go to. So
+notebooks, `make study` and the command line find each other's runs. A run that is finished is recognised
+(`rtslib.runkeys`) and not repeated. (Scores: `rtslib.runscores`; many runs at once: `rtslib.grid`.)
 """
 
 import hashlib
@@ -24,6 +16,7 @@ import pandas as pd
 
 from rtslib.errors import ConfigError, DataError
 from rtslib.files import write_json
+from rtslib.plan import Planned, transfer, two_stage
 from rtslib.runkeys import trained
 from rtslib.tables import save_table, sides_table
 
@@ -32,8 +25,8 @@ if TYPE_CHECKING:
     from rtslib.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Multimodal runs -> fusion strategy.
-MULTIMODAL = {"fused": "residual_cross_attention", "concat_conv": "concat_conv", "data": "data"}
+#: Folds of cross-validation.
+FOLDS = 5
 
 
 def at_repo_root() -> None:
@@ -69,19 +62,9 @@ def prepare(data: str, profile: str, seed: int, out: str | Path) -> "tuple[ChipS
         DataError: the folder breaks its layout's rules, or has too few groups to split.
         ConfigError: unknown profile, or the set has no complete modality.
     """
-    from rtslib.chips import open_chips
-    from rtslib.mapstudy import hold_out_site
-    from rtslib.splits import save_split, split_by_group
+    from rtslib.splits import save_split
 
-    chipset = open_chips(data or _landscape(profile, seed))
-    if not chipset.modalities():
-        raise ConfigError(f"{data} has bands {', '.join(chipset.bands)}, which fill no modality")
-    sizes = knobs(chipset, profile, seed, "pretrain")
-    split = split_by_group(chipset, val=sizes.val_fraction, test=sizes.test_fraction, seed=seed)
-    if chipset.layout == "geotiff":
-        split = hold_out_site(chipset, split)  # notebook 05 maps it
-    if data:
-        split = thin(split, settings(profile).get("limit", len(split)))
+    chipset, split = chips_and_split(data, profile, seed)
     tables = Path(out) / "tables"
     save_split(split, tables / "split.csv")
     save_table(sides_table(chipset, split), tables / "sides.csv")
@@ -92,6 +75,33 @@ def prepare(data: str, profile: str, seed: int, out: str | Path) -> "tuple[ChipS
         "fingerprint": chipset.fingerprint(),
     }  # fmt: skip
     write_json(tables / "data.json", described)
+    return chipset, split
+
+
+def chips_and_split(
+    data: str, profile: str, seed: int, fold: int | None = None
+) -> "tuple[ChipSet, pd.DataFrame]":
+    """Open and split the chips as `prepare`, without writing tables; with `fold`, for cross-validation.
+
+    Raises:
+        DataError, ConfigError: as `prepare`; or there is no such fold of `FOLDS`.
+    """
+    from rtslib.chips import open_chips
+    from rtslib.mapstudy import hold_out_site
+    from rtslib.splits import fold_split, folds_by_group, split_by_group
+
+    chipset = open_chips(data or _landscape(profile, seed))
+    if not chipset.modalities():
+        raise ConfigError(f"{data} has bands {', '.join(chipset.bands)}, which fill no modality")
+    sizes = knobs(chipset, profile, seed, "pretrain")
+    if fold is not None:
+        split = fold_split(folds_by_group(chipset, FOLDS, seed), fold, sizes.val_fraction, seed)
+    else:
+        split = split_by_group(chipset, val=sizes.val_fraction, test=sizes.test_fraction, seed=seed)
+        if chipset.layout == "geotiff":
+            split = hold_out_site(chipset, split)  # notebook 05 maps it
+    if data:
+        split = thin(split, settings(profile).get("limit", len(split)))
     return chipset, split
 
 
@@ -121,66 +131,68 @@ def why_no_fusion(chipset: "ChipSet") -> str:
     )
 
 
-def pretrain(
-    chipset: "ChipSet", split: pd.DataFrame, profile: str, seed: int, out: str | Path
-) -> dict[str, Path]:
-    """Train one unimodal detector per modality of the data, or recognise those that are finished.
+def models_folder(data: str, profile: str, split_seed: int, seed: int, fold: int | None = None) -> Path:
+    """Return the folder that a study's runs of one training seed (and fold) lie in.
 
     Args:
-        chipset, split, profile, seed, out: as for and from `prepare`.
-
-    Returns:
-        Modality -> run folder, in the modalities' order (the primary one first).
-
-    Raises:
-        ConfigError, DataError, TrainingError, OutputError: as `rtslib.train.train`.
+        data, profile: as for `prepare`.
+        split_seed: of landscape and split; seed: of training; fold: in cross-validation.
     """
-    runs = {}
-    for name, bands in chipset.modalities().items():
-        config = knobs(chipset, profile, seed, "pretrain", modalities={name: list(bands)})
-        runs[name] = trained(chipset, split, Path(out) / "runs" / name, config, {})
-    return runs
+    name = Path(data).name if data else "synthetic"
+    place = f"split{split_seed}" + ("" if fold is None else f"-fold{fold}") + f"-seed{seed}"
+    return ROOT / "runs" / f"{name}-{profile}" / "models" / place
 
 
-def finetune(
-    name: str, chipset: "ChipSet", split: pd.DataFrame, profile: str, seed: int, out: str | Path
+def planned(chipset: "ChipSet", profile: str, kind: str = "two_stage") -> dict[str, Planned]:
+    """Return the runs that a study of this data has; `kind`: two_stage or transfer (`rtslib.plan`)."""
+    modalities = tuple(chipset.modalities())
+    if kind == "transfer":
+        return transfer(modalities)
+    return two_stage(modalities, knobs(chipset, profile, 0, "finetune").epochs)
+
+
+def make(
+    name: str, chipset: "ChipSet", split: pd.DataFrame, profile: str, seed: int, folder: str | Path,
+    kind: str = "two_stage", landscape: str | Path = "",
 ) -> Path:
-    """Train one run of the second stage, or recognise it as finished.
+    """Train one run of a plan, or recognise it as finished; those it starts from are made first.
 
     Args:
-        name: `fused`, `concat_conv`, `data` or `<primary>_continued`, see the module's head. The unimodal
-            runs are made first where they are missing.
-        chipset, split, profile, seed, out: as for and from `prepare`.
+        name: of the run.
+        chipset, split, profile: as for and from `prepare`.
+        seed: of training.
+        folder: from `models_folder`.
+        kind: two_stage or transfer.
+        landscape: folder of the landscape's runs that a transfer study starts from.
 
     Returns:
         The run's folder.
 
     Raises:
-        ConfigError: `name` is none of these, or needs more modalities than the data has.
-        DataError, TrainingError, OutputError: as `rtslib.train.train`.
+        ConfigError: the plan has no such run.
+        DataError, TrainingError, WeightsError, OutputError: as `rtslib.train.train`.
     """
-    modalities = {m: list(b) for m, b in chipset.modalities().items()}
-    primary = next(iter(modalities))
-    folder = Path(out) / "runs" / name
-    if name == f"{primary}_continued":
-        first = pretrain(chipset, split, profile, seed, out)[primary]
-        config = knobs(chipset, profile, seed, "finetune", modalities={primary: modalities[primary]})
-        return trained(chipset, split, folder, config, {primary: first})
-    if name not in MULTIMODAL:
-        raise ConfigError(
-            f"no run {name!r}: choose one of {', '.join([*MULTIMODAL, primary + '_continued'])}"
-        )
-    if len(modalities) < 2:
-        raise ConfigError(f"run {name!r} needs two modalities or more, and the data has only {primary}")
-    config = knobs(chipset, profile, seed, "finetune", modalities=modalities, fusion=MULTIMODAL[name])
-    if name == "data":
-        both = config.epochs + knobs(chipset, profile, seed, "pretrain", modalities=modalities).epochs
-        return trained(chipset, split, folder, config.updated(epochs=both), {})
-    return trained(chipset, split, folder, config, pretrain(chipset, split, profile, seed, out))
+    plan = planned(chipset, profile, kind)
+    if name not in plan:
+        raise ConfigError(f"no run {name!r}: choose one of {', '.join(plan)}")
+    run, start = plan[name], {}
+    for part, source in run.starts.items():
+        start[part] = Path(landscape) / source if run.landscape else make(
+            source, chipset, split, profile, seed, folder, kind
+        )  # fmt: skip
+    if run.fusion == "decision":
+        from rtslib.decision import join
+
+        return join(start, Path(folder) / name)
+    modalities = {m: list(b) for m, b in chipset.modalities().items() if m in run.modalities}
+    stages = [knobs(chipset, profile, seed, stage, modalities=modalities) for stage in run.stages]
+    epochs = sum(config.epochs for config in stages)
+    config = stages[-1].updated(fusion=run.fusion, epochs=epochs, **run.knobs)
+    return trained(chipset, split, Path(folder) / name, config, start)
 
 
 def knobs(chipset: "ChipSet", profile: str, seed: int, stage: str, **values: Any) -> "Config":
-    """Return the config of a stage (`pretrain`, `finetune`): the profile's, and what the layout needs."""
+    """Return the config of a stage (`pretrain`, `finetune`, `transfer`): the profile's, and the layout's."""
     from rtslib.config import Config
 
     chosen = settings(profile)

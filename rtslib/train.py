@@ -13,14 +13,17 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from rtslib.calibration import fit_temperature, judged
 from rtslib.chips import Chip, ChipSet
 from rtslib.config import Config
 from rtslib.dataset import ChipDataset, band_statistics, collate
 from rtslib.detector import Detector, build_model
-from rtslib.errors import OutputError, TrainingError
+from rtslib.errors import TrainingError
 from rtslib.files import write_json
 from rtslib.logs import read_log
-from rtslib.runs import initialise, read_run, run_key, save_weights
+from rtslib.memory import peak_mib, reset_peak
+from rtslib.predict import predict
+from rtslib.runs import claim, initialise, run_key, save_weights
 from rtslib.splits import save_split, split_by_group
 
 
@@ -40,7 +43,8 @@ def train(
         out_dir: run folder; new, unless `resume`.
         config: knobs; the normalisation statistics are measured on the training side and filled in.
         split: columns chip, name, group, side; None: `split_by_group` with the config's fractions and seed.
-        init: modality -> unimodal run to start from.
+        init: runs to start from: modality -> unimodal run, or "all" -> a run of the same make; see
+            `rtslib.runs.initialise`.
         resume: go on with an unfinished run of the same key; return a finished one at once.
         progress: show a progress bar.
 
@@ -56,7 +60,7 @@ def train(
     if split is None:
         split = split_by_group(chipset, config.val_fraction, config.test_fraction, config.seed)
     key = run_key(config, chipset.fingerprint(), split.to_csv(index=False), init)
-    if _claim(out, key, resume):
+    if claim(out, key, resume):
         return out
     sides = {side: set(rows["chip"]) for side, rows in split.groupby("side")}
     chips = {side: [c for c in chipset.chips if c.id in ids] for side, ids in sides.items()}
@@ -71,9 +75,14 @@ def train(
     save_split(split, out / "split.csv")
     config.save(out / "config.json")
     write_json(out / "run.json", record)
+    reset_peak()
     steps = _fit(model, chipset, chips, out, progress)
+    memory = peak_mib()
     save_weights(out / "model.pt", model)
-    write_json(out / "run.json", {**record, **_end_record(model, chips, steps, out)})
+    temperature, said = _calibrated(model, chipset, chips.get("val", []))
+    config.updated(temperature=temperature).save(out / "config.json")
+    end = {**_end_record(model, chips, steps, out), "peak_memory_mib": memory, "calibration": said}
+    write_json(out / "run.json", {**record, **end})
     (out / "last.ckpt").unlink(missing_ok=True)
     return out
 
@@ -83,20 +92,6 @@ def with_statistics(config: Config, chipset: ChipSet, chips: list[Chip]) -> Conf
     stats = band_statistics(chipset, chips, config.modalities)
     means, stds = ({m: s[kind] for m, s in stats.items()} for kind in ("mean", "std"))
     return config.updated(modality_mean=means, modality_std=stds)
-
-
-def _claim(out: Path, key: str, resume: bool) -> bool:
-    """True if the finished run is there already; raises if the folder is not ours to write."""
-    there = read_run(out)
-    if not there:
-        if out.exists() and any(out.iterdir()):
-            raise OutputError(f"{out} is not empty and holds no run: choose another folder")
-        return False
-    if not resume:
-        raise OutputError(f"{out} already holds a run: choose another folder, or resume it")
-    if there.get("key") != key:
-        raise OutputError(f"{out} holds a run with another config, data or split: choose another folder or delete it")
-    return bool(there.get("finished")) and (out / "model.pt").exists()
 
 
 def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str, str | Path] | None) -> dict:
@@ -117,6 +112,16 @@ def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str,
     }
 
 
+def _calibrated(model: Detector, chipset: ChipSet, chips: list[Chip]) -> tuple[float, str]:
+    """Fit the temperature of the scores on the validation chips; 1 where that cannot be. Says which."""
+    if not chips:
+        return 1.0, "no validation side: scores are not calibrated"
+    fitted = fit_temperature(*judged(chipset.coco(chips), predict(model, chipset, chips)))
+    if fitted is None:
+        return 1.0, "no right, or no wrong detection on the validation side: scores are not calibrated"
+    return fitted, f"temperature {fitted:.3f}, fitted on {len(chips)} validation chips"
+
+
 def _end_record(model: Detector, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:
     """What the training took; seconds of all its epochs, also those before it was resumed."""
     return {
@@ -126,8 +131,14 @@ def _end_record(model: Detector, chips: dict[str, list[Chip]], steps: int, out: 
         "passes": model.config.epochs * len(chips["train"]),
         "chips": {side: len(c) for side, c in chips.items()},
         "parameters": sum(p.numel() for p in model.parameters()),
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "trained_parameters": sum(p.numel() for p in model.parameters()) - _frozen(model),
     }
+
+
+def _frozen(model: Detector) -> int:
+    """Number of parameters that never train."""
+    always = model.config.freeze_epochs >= model.config.epochs
+    return sum(p.numel() for p in model.backbones.parameters()) if always else 0
 
 
 def _fit(model: Detector, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path, progress: bool) -> int:
@@ -141,7 +152,10 @@ def _fit(model: Detector, chipset: ChipSet, chips: dict[str, list[Chip]], out: P
     from rtslib.lit import EpochLog, EpochSampler, LastCheckpoint, Lit, averaging_decay
 
     config = model.config
-    data = ChipDataset(chipset, chips["train"], config.modalities, config.augment, seed=config.seed)
+    data = ChipDataset(
+        chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
+        crop=config.crop, dropout=config.modality_dropout,
+    )  # fmt: skip
     shared = {"collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available()}
     loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
     truth, val_loader = None, None

@@ -39,14 +39,14 @@ class Trunk(nn.Module):
             self.register_buffer(f"mean_{m}", torch.tensor(mean).view(-1, 1, 1))
             self.register_buffer(f"std_{m}", torch.tensor(std).view(-1, 1, 1))
         strategy = STRATEGIES[config.fusion] if len(config.modalities) > 1 else Fusion
-        self.inputs = strategy.branch_inputs(tuple(config.modalities))
+        self.inputs, self.tells_missing = strategy.branch_inputs(tuple(config.modalities)), strategy.tells_missing
         self.backbones = nn.ModuleDict({b: self._branch(ms) for b, ms in self.inputs.items()})
         self.channels = next(iter(self.backbones.values())).channels
         self.fusion = nn.ModuleList(strategy(tuple(self.inputs), c, i) for i, c in enumerate(self.channels))
 
     def _branch(self, modalities: tuple[str, ...]) -> MViT:
         c = self.config
-        bands = sum(len(c.modalities[m]) for m in modalities)
+        bands = sum(len(c.modalities[m]) + self.tells_missing for m in modalities)
         branch = MViT(c.backbone, bands, c.windows, c.mvit_like, c.drop_path)
         branch.set_grad_checkpointing(c.checkpoint)
         return branch
@@ -67,7 +67,10 @@ class Trunk(nn.Module):
             normal[m] = torch.where(valid[m][:, None], x, 0.0)
         maps, seen = {}, {}
         for branch, modalities in self.inputs.items():
-            maps[branch] = self.backbones[branch](torch.cat([normal[m] for m in modalities], dim=1))
+            planes = [normal[m] for m in modalities]
+            if self.tells_missing:
+                planes += [(~valid[m][:, None]).to(planes[0].dtype) for m in modalities]
+            maps[branch] = self.backbones[branch](torch.cat(planes, dim=1))
             seen[branch] = torch.stack([valid[m] for m in modalities]).any(0)
         out = []
         for i, fusion in enumerate(self.fusion):

@@ -144,7 +144,7 @@ def test_a_folder_with_other_files_is_left_alone(data, tmp_path):
 
 def test_fine_tuning_starts_from_the_unimodal_runs(data, unimodal, tmp_path):
     runs = {m: unimodal / m for m in ("rgb", "terrain")}
-    frozen = config(data, "rgb", "terrain", epochs=1, freeze_backbones=True)
+    frozen = config(data, "rgb", "terrain", epochs=1, freeze_epochs=1)
     out = train(open_chips(data), tmp_path / "fused", frozen, init=runs, progress=False)
     fused, rgb, terrain = (load_weights(r / "model.pt") for r in (out, runs["rgb"], runs["terrain"]))
     assert all(torch.equal(fused[k], rgb[k]) for k in rgb if k.startswith("backbones."))

@@ -1,0 +1,34 @@
+"""Peak memory of a training: what a card, or a laptop, must have.
+
+On a GPU it is what PyTorch had allocated at most; else the most that the process held in RAM (resident set,
+interpreter and libraries included), which Linux can count anew from a given moment.
+
+Source: torch.cuda.max_memory_allocated; proc(5), `clear_refs` and `VmHWM`.
+"""
+
+from pathlib import Path
+
+import torch
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def reset_peak() -> None:
+    """Start counting anew; without effect where the system cannot."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif _RESET.exists():
+        try:
+            _RESET.write_text("5")
+        except OSError:  # a container may forbid it; the peak then spans the whole process
+            pass
+
+
+def peak_mib() -> float | None:
+    """Return the peak since `reset_peak` in MiB; None where the system does not tell."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    if not _STATUS.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
+    return round(int(lines["VmHWM"].split()[0]) / 1024, 1) if "VmHWM" in lines else None
