@@ -113,7 +113,7 @@ def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
         OutputError: the folder holds something else, or cannot be written.
     """
     from rtslib.files import read_json, sha256, write_json, write_text
-    from rtslib.runs import claim, initialise, read_run, save_weights
+    from rtslib.runs import claim, initialise, read_run, relative_paths, save_weights
 
     folder, records = Path(folder), {m: read_json(Path(r) / "run.json") for m, r in runs.items()}
     text = json.dumps([[m, sha256(Path(r) / "model.pt"), sha256(Path(r) / "config.json")] for m, r in runs.items()])
@@ -131,7 +131,7 @@ def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
     save_weights(folder / "model.pt", model)
     counted = {"parameters": sum(p.numel() for p in model.parameters()), "trained_parameters": 0}
     kept = {k: v for k, v in read_run(next(iter(runs.values()))).items() if k not in ("calibration", "peak_memory_mib")}
-    start = {"init": {m: str(r) for m, r in runs.items()}, "key": key, "seconds": 0.0, "steps": 0, "passes": 0}
+    start = {"init": relative_paths(runs, folder), "key": key, "seconds": 0.0, "steps": 0, "passes": 0}
     memory = {"peak_memory_mib": max((r.get("peak_memory_mib") or 0.0) for r in records.values())}
     write_json(folder / "run.json", {**kept, **start, **counted, **memory})
     return folder

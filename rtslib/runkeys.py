@@ -67,23 +67,25 @@ def cost(run: str | Path) -> dict[str, Any]:
     """Return what a finished run cost, from the `run.json` of it and of all runs that it started from.
 
     Returns:
-        `parameters`; `epochs` and `passes` (training chips x epochs) of the run itself; `epochs_before`,
-        those of the longest run it started from; `seconds` of all training behind it; `seconds_per_step` of
-        its own.
+        `parameters` and how many of them trained; `epochs` of the run itself; `epochs_before`, those of the
+        longest run it started from; `image_passes` (`rtslib.plan`) and `seconds` of all training behind it;
+        `seconds_per_step` and `peak_memory_mib` of its own (None where it had no step, or nobody could tell).
 
     Raises:
         DataError: a `run.json` is missing.
     """
     run = Path(run)
     record = read_json(run / "run.json")
-    before = [cost(start) for start in record["init"].values()]
+    before, config = [cost(run / start) for start in record["init"].values()], read_json(run / "config.json")
     return {
         "parameters": record["parameters"],
-        "epochs": read_json(run / "config.json")["epochs"],
+        "trained_parameters": record["trained_parameters"],
+        "epochs": config["epochs"] if record["steps"] else 0,
         "epochs_before": max((b["epochs"] + b["epochs_before"] for b in before), default=0),
-        "passes": record["passes"],
+        "image_passes": record["passes"] * len(config["modalities"]) + sum(b["image_passes"] for b in before),
         "seconds": record["seconds"] + sum(b["seconds"] for b in before),
-        "seconds_per_step": record["seconds"] / record["steps"],
+        "seconds_per_step": record["seconds"] / record["steps"] if record["steps"] else None,
+        "peak_memory_mib": record["peak_memory_mib"],
     }
 
 

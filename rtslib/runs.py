@@ -11,6 +11,7 @@ The *key* is a hash of config, data, split and initial weights; two runs with th
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,11 @@ def claim(out: Path, key: str, resume: bool) -> bool:
     if there.get("key") != key:
         raise OutputError(f"{out} holds a run with another config, data or split: choose another folder or delete it")
     return bool(there.get("finished")) and (out / "model.pt").exists()
+
+
+def relative_paths(runs: Mapping[str, str | Path], folder: Path) -> dict[str, str]:
+    """Return paths of runs as seen from a run's folder, so that both may move together."""
+    return {m: Path(os.path.relpath(Path(run).resolve(), folder.resolve())).as_posix() for m, run in runs.items()}
 
 
 def _weights(run: str | Path) -> dict[str, Tensor]:

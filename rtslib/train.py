@@ -23,7 +23,7 @@ from rtslib.files import write_json
 from rtslib.logs import read_log
 from rtslib.memory import peak_mib, reset_peak
 from rtslib.predict import predict
-from rtslib.runs import claim, initialise, run_key, save_weights
+from rtslib.runs import claim, initialise, relative_paths, run_key, save_weights
 from rtslib.splits import save_split, split_by_group
 
 
@@ -71,7 +71,7 @@ def train(
     model = build_model(config)
     if init:
         initialise(model, init)
-    record = _start_record(key, config, chipset, init)
+    record = _start_record(key, config, chipset, relative_paths(init or {}, out))
     save_split(split, out / "split.csv")
     config.save(out / "config.json")
     write_json(out / "run.json", record)
@@ -94,7 +94,7 @@ def with_statistics(config: Config, chipset: ChipSet, chips: list[Chip]) -> Conf
     return config.updated(modality_mean=means, modality_std=stds)
 
 
-def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str, str | Path] | None) -> dict:
+def _start_record(key: str, config: Config, chipset: ChipSet, init: dict[str, str]) -> dict:
     """Git state and seed first, as DETR logs them."""
     from rtslib.manifest import commit, hardware, versions
 
@@ -106,7 +106,7 @@ def _start_record(key: str, config: Config, chipset: ChipSet, init: Mapping[str,
         "data": chipset.root.name,
         "data_fingerprint": chipset.fingerprint(),
         "layout": chipset.layout,
-        "init": {m: str(run) for m, run in (init or {}).items()},
+        "init": init,
         "versions": versions(),
         "hardware": hardware(),
     }
