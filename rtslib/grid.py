@@ -8,6 +8,7 @@ on where it stopped: finished runs and predictions are recognised, a run that wa
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -94,12 +95,18 @@ def opened(data: str, profile: str, split_seed: int, fold: int | None) -> "tuple
     return study.chips_and_split(data, profile, split_seed, fold)
 
 
-def perform(task: Task, threads: int) -> float:
-    """Do one task in this process; return the seconds it took. Raises as `rtslib.study.make`."""
+def perform(task: Task, threads: int, parent: int = 0) -> float:
+    """Do one task in this process; return the seconds it took. Raises as `rtslib.study.make`.
+
+    With `parent`, a process id, this process ends when that one is gone: a worker that outlives a killed study
+    would write into the runs of the next.
+    """
     import torch
 
     from rtslib.runscores import predictions
 
+    if parent:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     start = time.monotonic()
     torch.set_num_threads(threads)
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
@@ -131,10 +138,16 @@ def perform_all(listed: Sequence[Task], workers: int = 2, say: Callable[[str], N
         while waiting or running:
             for task in [t for t in waiting if _ready(t, listed, done)][: workers - len(running)]:
                 waiting.remove(task)
-                running[pool.submit(perform, task, threads)] = task
+                running[pool.submit(perform, task, threads, os.getpid())] = task
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 _finish(future, running, done, len(listed), say, pool)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _finish(future: Future, running: dict, done: set, total: int, say: Callable, pool: ProcessPoolExecutor) -> None:
