@@ -12,6 +12,14 @@ SEED ?= 0
 SET := $(if $(strip $(DATA)),$(notdir $(patsubst %/,%,$(DATA))),synthetic)
 OUT ?= $(if $(strip $(DATA)),runs/$(SET)-$(PROFILE),results/$(PROFILE))
 
+# The fusion study (notebook 06) on a real set starts from the landscape's runs; add FOLDS=5 for cross-validation.
+FOLDS ?= 0
+STUDY_OUT ?= $(if $(strip $(DATA)),runs/$(SET)-study,results/study)
+STUDY = --set folds=$(FOLDS) $(if $(strip $(DATA)),--set kind=transfer)
+SMOKE_STUDY = --set seeds=0 $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch, \
+	--set names=data$(COMMA)residual_frozen$(COMMA)decision)
+COMMA := ,
+
 # The first of these that runs (a pyenv shim may exist and fail), is 3.11 or 3.12, and can make environments.
 CHECK := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 ifndef PYTHON
@@ -24,7 +32,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
 RUN = $(PY) -m rtslib.workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
 
-.PHONY: help reproduce test smoke lab lock clean
+.PHONY: help reproduce study figures test smoke lab lock clean
 
 help: ## show this list
 	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|gpu] [SEED=0] [OUT=folder] [PYTHON=python3.11]"
@@ -34,11 +42,18 @@ help: ## show this list
 reproduce: $(STAMP) ## run notebooks 01-05 and write tables, figures and the map to OUT (default results/quick)
 	$(RUN) --profile "$(PROFILE)" --out "$(OUT)"
 
+study: $(STAMP) ## run the whole fusion study (notebook 06): about an hour on two cores, can be stopped and goes on
+	$(RUN) --profile "$(PROFILE)" --only 06 --out "$(STUDY_OUT)" $(STUDY)
+
+figures: $(STAMP) ## redraw every chart and the README's tables from the committed CSVs
+	$(PY) -m rtslib.redraw
+
 test: $(STAMP) ## run the tests; what was skipped is listed with its reason
 	$(PY) -m pytest -q -rs
 
 smoke: $(STAMP) ## run every notebook on a tiny profile, output in scratch/smoke
 	$(RUN) --profile smoke --out "scratch/smoke/$(SET)"
+	$(RUN) --profile smoke --only 06 --out "scratch/smoke/$(SET)-study" $(SMOKE_STUDY)
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(PY) -m jupyter lab notebooks

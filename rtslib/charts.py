@@ -6,7 +6,7 @@ told apart by colour-blind readers, and each model keeps its colour in all chart
 or label, so nothing hangs on colour alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,40 +25,34 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 #: Colour of a model, wherever it appears; others take what is left, in order of appearance.
 COLOURS = {
     "rgb": OKABE_ITO[0], "spectral": OKABE_ITO[2], "terrain": OKABE_ITO[4], "rgb_continued": OKABE_ITO[5],
-    "fused": OKABE_ITO[1], "concat_conv": OKABE_ITO[3], "data": OKABE_ITO[6],
+    "residual_cross_attention": OKABE_ITO[1], "concat_conv": OKABE_ITO[3], "data": OKABE_ITO[6],
 }  # fmt: skip
 DASHES = ("-", "--", "-.", ":")
 
 
-def training_curves(logs: Mapping[str, str | Path]) -> Figure:
-    """Draw total loss against epoch, one line a run; and validation AP50 where the logs have it.
+def training_curves(table: str | Path) -> Figure:
+    """Draw total loss against epoch, one line a run; and validation AP50 where the table has it.
 
     Args:
-        logs: run name -> its `log.csv` (columns `epoch`, from 0, and `loss`; optionally `val_AP50`, 0-1).
+        table: CSV with columns `model`, `epoch` (from 0), `loss`; optionally `val_AP50` (0-1).
 
     Raises:
-        DataError: a log is missing or lacks a column.
+        DataError: the table is missing or lacks a column.
     """
-    tables = {name: _table(path, ("epoch", "loss")) for name, path in logs.items()}
-    validated = {n: t.dropna(subset="val_AP50") for n, t in tables.items() if "val_AP50" in t}
-    validated = {n: t for n, t in validated.items() if len(t)}
-    figure = Figure(figsize=(9 if validated else 5.5, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]
-    styles = _styles(tables)
-
-    def mark(table: pd.DataFrame) -> str:
-        return "o" if len(table) < 3 else ""  # a line of one epoch would not be seen
-
-    for name, table in tables.items():
-        axes[0].plot(table["epoch"] + 1, table["loss"], label=name, marker=mark(table), **styles[name])
-    _label(axes[0], "epochs (passes over the training chips)", "training loss, sum of all terms")
+    rows = table_of(table, ("model", "epoch", "loss"))
+    validated = rows.dropna(subset="val_AP50") if "val_AP50" in rows else rows.iloc[:0]
+    figure = Figure(figsize=(9 if len(validated) else 5.5, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2 if len(validated) else 1, squeeze=False)[0]
+    styles = styles_of(rows["model"].unique())
+    for name, log in rows.groupby("model", sort=False):
+        mark = "o" if len(log) < 3 else ""  # a line of one epoch would not be seen
+        axes[0].plot(log["epoch"] + 1, log["loss"], label=name, marker=mark, **styles[name])
+    label(axes[0], "epochs (passes over the training chips)", "training loss, sum of all terms")
     axes[0].set_ylim(bottom=0)
-    for name, table in validated.items():
-        axes[1].plot(
-            table["epoch"] + 1, table["val_AP50"], marker="o", markersize=3, label=name, **styles[name]
-        )
-    if validated:
-        _label(axes[1], "epochs (passes over the training chips)", "mask AP50 on validation chips (0-1)")
+    for name, log in validated.groupby("model", sort=False):
+        axes[1].plot(log["epoch"] + 1, log["val_AP50"], marker="o", markersize=3, label=name, **styles[name])
+    if len(validated):
+        label(axes[1], "epochs (passes over the training chips)", "mask AP50 on validation chips (0-1)")
         axes[1].set_ylim(0, 1)
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -77,10 +71,10 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
     Raises:
         DataError: the table is missing or lacks a column.
     """
-    rows = _table(table, ("model", *metrics))
+    rows = table_of(table, ("model", *metrics))
     figure = Figure(figsize=(6.5, 1.3 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    styles = _styles(rows["model"])
+    styles = styles_of(rows["model"])
     for i, metric in enumerate(metrics):
         for y, (name, value) in enumerate(zip(rows["model"], rows[metric], strict=True)):
             if pd.isna(value):
@@ -103,7 +97,7 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
     axes.set_yticks(range(len(rows)), rows["model"])
     axes.set_ylim(len(rows) - 0.4, -0.7)
     axes.set_xlim(0, 1)
-    _label(axes, "mask average precision on test chips (0-1)", "")
+    label(axes, "mask average precision on test chips (0-1)", "")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -118,16 +112,16 @@ def pr_curves(table: str | Path) -> Figure:
     Raises:
         DataError: the table is missing or lacks a column.
     """
-    rows = _table(table, ("model", "recall", "precision"))
+    rows = table_of(table, ("model", "recall", "precision"))
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    styles = _styles(rows["model"].unique())
+    styles = styles_of(rows["model"].unique())
     for name, curve in rows.groupby("model", sort=False):
         area = curve["precision"].mean()  # 101 even recalls: the mean is the AP
         axes.plot(curve["recall"], curve["precision"], label=f"{name} (AP50 {area:.2f})", **styles[name])
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    _label(axes, "recall: share of slumps found", "precision: share of detections that are slumps")
+    label(axes, "recall: share of slumps found", "precision: share of detections that are slumps")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure
@@ -144,7 +138,7 @@ def instance_sizes(table: str | Path) -> Figure:
     """
     import numpy as np
 
-    rows = _table(table, ("side", "area_px"))
+    rows = table_of(table, ("side", "area_px"))
     figure = Figure(figsize=(6.5, 3.4), layout="constrained")
     axes = figure.subplots()
     if len(rows):
@@ -161,7 +155,7 @@ def instance_sizes(table: str | Path) -> Figure:
             name, (limit, 1), (0, 3), ("data", "axes fraction"), "offset points", ha="center", fontsize=8
         )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _label(axes, "instance area (px)", "instances")
+    label(axes, "instance area (px)", "instances")
     return figure
 
 
@@ -174,17 +168,17 @@ def cost_points(table: str | Path) -> Figure:
     Raises:
         DataError: the table is missing or lacks a column.
     """
-    rows = _table(table, ("model", "AP50", "seconds"))
+    rows = table_of(table, ("model", "AP50", "seconds"))
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
-    styles = _styles(rows["model"])
+    styles = styles_of(rows["model"])
     for row in rows.dropna(subset=["AP50", "seconds"]).itertuples():
         colour = styles[row.model]["color"]
         axes.plot(row.seconds / 60, row.AP50, "o", color=colour, markersize=8, alpha=0.8, label=row.model)
     axes.set_ylim(0, 1)
     axes.set_xlim(0, 1.1 * max(rows["seconds"].max() / 60, 1e-9))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # points may lie on one another
-    _label(axes, "training time, with pre-training of all branches (min)", "mask AP50 on test chips (0-1)")
+    label(axes, "training time, with pre-training of all branches (min)", "mask AP50 on test chips (0-1)")
     axes.grid(alpha=0.3)
     return figure
 
@@ -203,7 +197,7 @@ def show(figure: Figure, path: str | Path, dpi: int = 170) -> "Image":
     return Image(filename=str(save(figure, path, dpi)), retina=True)
 
 
-def _table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+def table_of(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV and check that it has the columns."""
     try:
         table = pd.read_csv(path)
@@ -218,8 +212,9 @@ def _table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _styles(names: Sequence[str] | Mapping) -> dict[str, dict]:
+def styles_of(names: Iterable[str]) -> dict[str, dict]:
     """Return line colour and dash of each name."""
+    names = list(names)
     free = [c for c in OKABE_ITO if c not in {COLOURS.get(n) for n in names}]
     colours = [COLOURS[n] if n in COLOURS else free.pop(0) if free else "#999999" for n in names]
     return {
@@ -228,7 +223,7 @@ def _styles(names: Sequence[str] | Mapping) -> dict[str, dict]:
     }
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
+def label(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)

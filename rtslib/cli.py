@@ -77,16 +77,22 @@ def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, log, split.")],
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file of knobs.")] = None,
     knobs: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a knob.")] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option("--init", metavar="MODALITY=RUN", help="Run to start a branch from; all=RUN for all weights."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
 ) -> None:
     """Train a model on a data set, keeping site groups apart."""
     from rtslib.chips import open_chips
+    from rtslib.config import parse_pairs
     from rtslib.train import train as fit
 
     chipset = open_chips(data)
     if resume and config is None and (out / "config.json").exists():
         config = out / "config.json"
-    fit(chipset, out, _config(config, knobs or [], chipset), resume=resume)
+    start = {part: str(folder) for part, folder in parse_pairs(init or [], "--init").items()}
+    fit(chipset, out, _config(config, knobs or [], chipset), init=start or None, resume=resume)
     print(f"{out}: trained")
 
 
@@ -99,9 +105,13 @@ def predict(
         Literal["all", "train", "test"] | None,
         typer.Option(help="Which chips; default: test if there are unlabelled test chips, else all."),
     ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="MODALITY", help="Run without a modality, if the model can.")
+    ] = None,
 ) -> None:
     """Predict instances and write a challenge submission."""
     from rtslib.chips import open_chips
+    from rtslib.missing import check_absent
     from rtslib.predict import write_results
 
     chipset = open_chips(data)
@@ -113,7 +123,11 @@ def predict(
     if part == "all" and chipset.id_offset:
         raise DataError(data, "image ids that training and test chips share", "--part train or --part test")
     offset = chipset.id_offset if part == "train" else 0  # files hold the ids of the release
-    results = [{**r, "image_id": r["image_id"] - offset} for r in _predict(_load(run)[0], chipset, chips)]
+    model, found = _load(run)
+    if told := check_absent(found, without or []):
+        _note(told)
+    results = _predict(model, chipset, chips, {m: "all" for m in without or []})
+    results = [{**r, "image_id": r["image_id"] - offset} for r in results]
     write_results(out, results)
     hit = len({r["image_id"] for r in results})
     print(f"{out}: {len(results)} instances on {hit} of {len(chips)} chips ({part})")
@@ -254,11 +268,13 @@ def _load(run: Path) -> "tuple[nn.Module, Config]":
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), config
 
 
-def _predict(model: "nn.Module", chipset: "ChipSet", chips: "Sequence[Chip]") -> list[dict]:
+def _predict(
+    model: "nn.Module", chipset: "ChipSet", chips: "Sequence[Chip]", hidden: dict[str, str] | None = None
+) -> list[dict]:
     """Predict, counting chips on stderr."""
     from rtslib.predict import predict as run_model
 
-    return run_model(model, chipset, chips, progress=_progress)
+    return run_model(model, chipset, chips, progress=_progress, hidden=hidden)
 
 
 def _progress(done: int, total: int) -> None:

@@ -152,13 +152,13 @@ class Config(BaseModel):
         return self.updated(**parse_pairs(pairs))
 
 
-def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+def parse_pairs(pairs: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """Read `key=value` strings; values are JSON, or bare text. Raises ConfigError for one without `=`."""
     values: dict[str, Any] = {}
     for pair in pairs:
         key, sep, text = pair.partition("=")
         if not sep:
-            raise ConfigError(f"--set {pair!r}: write key=value")
+            raise ConfigError(f"{option} {pair!r}: write key=value")
         try:
             values[key.strip()] = json.loads(text)
         except ValueError:  # no JSON, or a number of thousands of digits
@@ -186,9 +186,10 @@ PROFILES: dict[str, dict[str, Any]] = {
     "quick": {
         "chips": 320, "size": 96, "scene": 768,
         "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3},
-        "transfer": {**_NANO, "epochs": 3},
-        "layouts": {
-            "geotiff": {"scale": 1.5, "crop": 64, "batch_size": 4, "test_fraction": 0.2}, "coco": {"crop": 128},
+        "transfer": {**_NANO, "epochs": 5},
+        "layouts": {  # scale 2.5 brings 10 m pixels to the landscape's 4 m
+            "geotiff": {"scale": 2.5, "crop": 50, "batch_size": 4, "epochs": 8, "test_fraction": 0.2},
+            "coco": {"crop": 128},
         },
     },
     "gpu": {

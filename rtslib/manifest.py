@@ -44,18 +44,19 @@ def write_manifest(out: str | Path, profile: str, data: str = "", seed: int = 0)
         DataError: a file of the folder cannot be read.
         OutputError: the manifest cannot be written.
     """
-    from rtslib.config import PROFILES
+    from rtslib.config import PROFILES, Config
 
     out = Path(out)
-    found = [p for p in sorted(out.glob("runs/*/config.json")) if not p.parent.name.endswith(".previous")]
-    runs = {p.parent.name: read_json(p) for p in found}
+    models = ROOT / "runs" / f"{Path(data).name if data else 'synthetic'}-{profile}" / "models"
+    found = [p for p in sorted(models.glob("*/*/config.json")) if not p.parent.name.endswith(".previous")]
+    runs = {p.parent.relative_to(models).as_posix(): Config.load(p).model_dump(exclude_defaults=True) for p in found}
     value = {
         **commit(),
         "profile": profile,
         "seed": seed,
         "settings": PROFILES[profile],
         "runs": runs,
-        "seeds": {name: config.get("seed") for name, config in runs.items()},
+        "seeds": {name: config.get("seed", 0) for name, config in runs.items()},
         "versions": versions(),
         "hardware": hardware(),
         "seconds": seconds(out),

@@ -32,8 +32,11 @@ from rtslib.errors import ConfigError
 #: Fusion strategies that start from unimodal runs.
 FUSED = ("sum", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention", "residual_cross_attention")
 RESIDUAL = "residual_cross_attention"
-#: Runs that notebooks 02-04 make, and those that real chips get.
-SHORT = ("rgb", "spectral", "terrain", "rgb_continued", "data", "concat_conv", RESIDUAL)
+#: The four ways to train the same model, that answer whether two-stage training saves compute.
+STAGES_OF = {
+    "residual_scratch": "(a) from scratch", "residual_frozen": "(b) pre-trained, backbones frozen",
+    RESIDUAL: "(c) pre-trained, all trained", "residual_thawed": "(d) frozen, then all trained",
+}  # fmt: skip
 #: Runs that are also scored with a modality missing, where the study has them.
 TRIED_WITHOUT = ("data", "concat_conv", RESIDUAL, "residual_dropout", "decision")
 

@@ -1,7 +1,7 @@
 """The results section of the README, written from the tables alone.
 
 `python -m rtslib.readme` replaces what stands between the two marks in README.md by tables made from
-`results/quick/tables/*.csv`; a test compares the two, so that no number in it can be older than its table.
+`results/*/tables/*.csv`; a test compares the two, so that no number in it can be older than its table.
 """
 
 import sys
@@ -13,45 +13,64 @@ from rtslib.errors import DataError, RtsError
 from rtslib.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Folder in `results/` -> how its study is introduced.
+STUDIES = {
+    "study": "The embedded landscape (`make study`), two-stage data.",
+    "sentinel_rts": "Real: `sentinel_rts`, 10 m, 5-fold by site group, each model from its landscape run (`_scratch`: without).",
+    "maxar_rgb": "Real: `maxar_rgb`, 4 m, true colour alone, trained on one source and scored on the other.",
+}  # fmt: skip
 BEGIN, END = "<!-- results: begin, written by `python -m rtslib.readme` -->", "<!-- results: end -->"
 
 
-def results_section(tables: str | Path) -> str:
+def results_section(results: str | Path) -> str:
     """Return the section as Markdown.
 
     Args:
-        tables: folder with `sides.csv`, `04_comparison.csv`, `04_gains.csv` and `map_scores.csv`.
+        results: folder with `quick/tables/map_scores.csv` and, for each of `STUDIES`, `NAME/tables/` with
+            `sides.csv`, `runs.csv`, `models.csv` and `gains.csv`.
 
     Raises:
         DataError: a table is missing.
     """
-    tables = Path(tables)
-    sides, models, gains, maps = (
-        _read(tables / f"{name}.csv") for name in ("sides", "04_comparison", "04_gains", "map_scores")
+    results = Path(results)
+    parts = [study_section(results / name / "tables", title) for name, title in STUDIES.items()]
+    at = _read(results / "quick" / "tables" / "map_scores.csv").query("iou == 0.5").iloc[0]
+    parts.append(
+        f"The map of an unseen synthetic scene (`make reproduce`), polygon against polygon at IoU 0.5: {at.right:.0f} of "
+        f"{at.right + at.missed:.0f} slumps found, {at.wrong:.0f} wrong; precision {at.precision:.2f}, "
+        f"recall {at.recall:.2f}, F1 {at.f1:.2f}."
     )
-    test, train = (sides[sides["side"] == side].iloc[0] for side in ("test", "train"))
+    return "\n\n".join(parts)
+
+
+def study_section(tables: Path, title: str) -> str:
+    """Return the tables of one fusion study as Markdown; raises as `results_section`."""
+    sides, models, gains = (_read(tables / f"{name}.csv") for name in ("sides", "models", "gains"))
+    first, references = models.iloc[0], list(gains["over"].unique())
+    folded = (tables / "folds.csv").exists()
+    train = "the other folds" if folded else f"{sides.set_index('side')['chips']['train']} chips"
     lines = [
-        f"Trained on {train.chips} chips, scored on {test.chips} chips ({test.instances} slumps) of {test.groups} "
-        "other sites; one seed; 95 % intervals from bootstrap samples of the test sites.",
+        f"**{title}** Trained on {train}, scored on {first.chips} chips ({first.instances} slumps), "
+        f"{models.seeds.min()} seeds; means, with 95 % bootstrap intervals over sites and seeds (differences paired).",
         "",
-        "| model | fusion | mask AP | AP50 (95 %) | parameters, M | epochs, with those before | s a step |",
-        "|---|---|---|---|---|---|---|",
-    ]
+        "| model | mask AP50 (95 %) | sd over seeds | mask AP | F1 | " + "".join(f"AP50 over `{r}` | " for r in references)
+        + "ECE before, after | parameters, M | multiply-adds, G | image passes, thousands | s a step | peak GiB |",
+        "|---" * (10 + len(references) + 1) + "|",
+    ]  # fmt: skip
     for m in models.itertuples():
+        over = "".join(f"{_gain(gains, m.model, r)} | " for r in references)
         lines.append(
-            f"| `{m.model}` | {m.fusion} | {m.AP:.3f} | {m.AP50:.3f} ({m.AP50_low:.2f} to {m.AP50_high:.2f}) "
-            f"| {m.parameters / 1e6:.1f} | {m.epochs + m.epochs_before} | {m.seconds_per_step:.2f} |"
-        )
-    lines += ["", "| AP50 of | over | gain | 95 % interval, paired |", "|---|---|---|---|"]
-    for g in gains.itertuples():
-        lines.append(f"| `{g.model}` | `{g.over}` | {g.AP50_gain:+.3f} | {g.low:+.3f} to {g.high:+.3f} |")
-    at = maps[maps["iou"] == 0.5].iloc[0]
-    lines += [
-        "",
-        f"The map of an unseen scene, polygon against polygon at IoU 0.5: {at.right:.0f} of "
-        f"{at.right + at.missed:.0f} slumps found, {at.wrong:.0f} wrong; precision {at.precision:.2f}, recall {at.recall:.2f}, F1 {at.f1:.2f}.",
-    ]
+            f"| `{m.model}` | {m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f}) | {m.AP50_sd:.3f} | {m.AP:.3f} | {m.F1:.2f} "
+            f"| {over}{m.ECE_before:.2f}, {m.ECE_after:.2f} | {m.parameters / 1e6:.1f} | {m.macs / 1e9:.2f} "
+            f"| {m.image_passes / 1e3:.1f} | {'' if pd.isna(m.seconds_per_step) else f'{m.seconds_per_step:.2f}'} "
+            f"| {m.peak_memory_mib / 1024:.1f} |"
+        )  # fmt: skip
     return "\n".join(lines)
+
+
+def _gain(gains: pd.DataFrame, model: str, over: str) -> str:
+    row = gains[(gains["model"] == model) & (gains["over"] == over)]
+    return "" if row.empty else "{0.AP50_gain:+.3f} ({0.low:+.3f} to {0.high:+.3f})".format(row.iloc[0])
 
 
 def rewritten(readme: str, section: str) -> str:
@@ -72,7 +91,7 @@ def main() -> int:
     """Rewrite README.md; one line and exit code 2 on error."""
     try:
         path = ROOT / "README.md"
-        section = results_section(ROOT / "results" / "quick" / "tables")
+        section = results_section(ROOT / "results")
         write_text(path, rewritten(path.read_text(encoding="utf-8"), section))
     except RtsError as e:
         print(f"error: {e}", file=sys.stderr)

@@ -19,15 +19,14 @@ def score(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = 
     """Score a run on one side of the split, and say what it cost.
 
     Args:
-        run: folder that `pretrain` or `finetune` returned.
+        run: folder that `rtslib.study.make` returned.
         chipset, split: as from `prepare`.
         side: train, val or test.
 
     Returns:
         One row of a table: model, modalities, fusion; mask AP, AP50, AP75, AP_small, AP_medium, AP_large, AR,
         box_AP, box_AP50 (fractions 0-1, None where no instance has that size); AP50_low and AP50_high (95 %
-        interval over site groups, see `rtslib.bootstrap`; NaN with fewer than two groups); chips, instances;
-        and the costs as `rtslib.runkeys.cost` has them.
+        interval over site groups, see `rtslib.bootstrap`); chips, instances; and the costs as `rtslib.runkeys.cost` has them.
 
     Raises:
         DataError: the side has no chips.
@@ -59,7 +58,7 @@ def gains(
 
     Returns:
         One row per other run: model, over, AP50_gain (fractions; positive where `run` is ahead), low and high
-        (95 % interval; NaN with fewer than two groups), and share_ahead, that of the samples in which it is.
+        (95 % interval), and share_ahead, that of the samples in which it is.
     """
     from rtslib.bootstrap import interval
 
@@ -100,14 +99,12 @@ def threshold(run: str | Path, chipset: "ChipSet", split: pd.DataFrame) -> tuple
 
 
 def _draws(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str) -> np.ndarray:
-    """Return AP50 on bootstrap samples of the side's groups; one NaN where there are too few to sample."""
-    from rtslib.bootstrap import ap50_draws
+    """Return AP50 on bootstrap samples of the side's groups, or of its chips where there is one group."""
+    from rtslib.bootstrap import ap50_draws, hits
 
     chips = side_chips(chipset, split, side)
     groups = {c.id: c.group for c in chips}
-    if len(set(groups.values())) < 2:
-        return np.array([np.nan])
-    return ap50_draws(chipset.coco(chips), predictions(run, chipset, split, side), groups)
+    return ap50_draws([hits(chipset.coco(chips), predictions(run, chipset, split, side), groups)])
 
 
 def predictions(
@@ -140,3 +137,10 @@ def curve_table(
         recall, precision = pr_curve(truth, predictions(run, chipset, split, side))
         parts.append(pd.DataFrame({"model": Path(run).name, "recall": recall, "precision": precision}))
     return pd.concat(parts, ignore_index=True)
+
+
+def log_table(runs: list[Path]) -> pd.DataFrame:
+    """Return the training logs of runs: model, epoch (from 0), loss, and val_AP50 where it was validated."""
+    parts = [pd.read_csv(Path(run) / "log.csv").assign(model=Path(run).name) for run in runs]
+    table = pd.concat(parts, ignore_index=True)
+    return table[[c for c in ("model", "epoch", "loss", "val_AP50") if c in table]]

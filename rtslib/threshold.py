@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rtslib.evaluate import matched
+from rtslib.calibration import judged
 
 
 def best_threshold(gt: dict, results: Sequence[dict]) -> tuple[float, float] | None:
@@ -25,9 +25,7 @@ def best_threshold(gt: dict, results: Sequence[dict]) -> tuple[float, float] | N
     Raises:
         DataError: as `evaluate`.
     """
-    images = [image for image in matched(gt, list(results), "segm", iou=0.5, area="all").evalImgs if image]
-    scores = np.concatenate([image["dtScores"] for image in images] or [[]])
-    right = np.concatenate([image["dtMatches"][0] > 0 for image in images] or [[]]).astype(bool)
+    scores, right = judged(gt, results)
     order = np.argsort(-scores, kind="stable")
     scores, hits, instances = scores[order], np.cumsum(right[order]), len(gt["annotations"])
     if not instances or not right.any():

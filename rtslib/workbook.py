@@ -26,6 +26,8 @@ from rtslib.tidy import ROOT, tidy, tidy_copy
 
 #: Seconds a single cell may take before it is stopped.
 CELL_TIMEOUT = 48 * 3600
+#: Notebooks that run only when asked for by number: the whole fusion study takes an hour (`make study`).
+ASKED_FOR = ("06",)
 
 
 def notebooks(folder: str | Path = ROOT / "notebooks", only: str = "") -> list[Path]:
@@ -33,7 +35,7 @@ def notebooks(folder: str | Path = ROOT / "notebooks", only: str = "") -> list[P
 
     Args:
         folder: where they are.
-        only: comma-separated numbers (`03` or `3,5`); empty for all.
+        only: comma-separated numbers (`03` or `3,5`); empty for all but `ASKED_FOR`.
 
     Raises:
         WorkbookError: there is none, or none with a number asked for.
@@ -44,7 +46,7 @@ def notebooks(folder: str | Path = ROOT / "notebooks", only: str = "") -> list[P
     wanted = [n.strip().zfill(2) for n in only.split(",") if n.strip()]
     if missing := [n for n in wanted if n not in found]:
         raise WorkbookError(f"no notebook is numbered {', '.join(missing)}: there are {', '.join(found)}")
-    return [found[n] for n in (sorted(set(wanted)) or found)]
+    return [found[n] for n in (sorted(set(wanted)) or [n for n in found if n not in ASKED_FOR])]
 
 
 def parameter_names(notebook: str | Path) -> list[str]:

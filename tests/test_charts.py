@@ -15,14 +15,20 @@ def table(path, **columns):
 
 
 def test_training_curves_draw_each_log(tmp_path):
-    a = table(tmp_path / "a.csv", epoch=[0, 1, 2], loss=[3.0, 2.0, 1.5], val_AP50=[np.nan, 0.2, 0.4])
-    b = table(tmp_path / "b.csv", epoch=[0, 1], loss=[2.5, 1.0])
-    left, right = charts.training_curves({"rgb": a, "fused": b}).axes
-    assert [line.get_label() for line in left.lines] == ["rgb", "fused"]
+    path = table(
+        tmp_path / "t.csv",
+        model=["rgb"] * 3 + ["data"] * 2,
+        epoch=[0, 1, 2, 0, 1],
+        loss=[3.0, 2.0, 1.5, 2.5, 1.0],
+        val_AP50=[np.nan, 0.2, 0.4, np.nan, np.nan],
+    )
+    left, right = charts.training_curves(path).axes
+    assert [line.get_label() for line in left.lines] == ["rgb", "data"]
     np.testing.assert_allclose(left.lines[0].get_xydata(), [[1, 3], [2, 2], [3, 1.5]])
     np.testing.assert_allclose(right.lines[0].get_xydata(), [[2, 0.2], [3, 0.4]])
     assert len(right.lines) == 1 and left.lines[0].get_color() != left.lines[1].get_color()
-    assert len(charts.training_curves({"fused": b}).axes) == 1  # no validation: no empty axes
+    alone = table(tmp_path / "u.csv", model=["data"], epoch=[0], loss=[1.0])
+    assert len(charts.training_curves(alone).axes) == 1  # no validation: no empty axes
 
 
 def test_score_points_write_the_values(tmp_path):
@@ -84,6 +90,6 @@ def test_missing_tables_and_columns_are_named(tmp_path):
 
 
 def test_models_keep_their_colours():
-    few, many = charts._styles(["fused", "rgb"]), charts._styles(["mine", "rgb", "fused", "data"])
-    assert few["fused"]["color"] == many["fused"]["color"] and few["rgb"]["color"] == many["rgb"]["color"]
+    few, many = charts.styles_of(["cbam", "data", "rgb"]), charts.styles_of(["mine", "rgb", "data", "terrain"])
+    assert few["data"]["color"] == many["data"]["color"] and few["rgb"]["color"] == many["rgb"]["color"]
     assert len({s["color"] for s in many.values()}) == 4

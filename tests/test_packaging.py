@@ -177,7 +177,7 @@ def test_notebooks_are_numbered_without_gaps():
 
 def make(*arguments: str) -> subprocess.CompletedProcess:
     """Run make as from a fresh shell, also when `make test` runs this."""
-    ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "PROFILE", "SEED", "OUT", "PYTHON"}
+    ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "PROFILE", "SEED", "OUT", "STUDY_OUT", "FOLDS", "PYTHON"}
     env = {k: v for k, v in os.environ.items() if k not in ours}
     return subprocess.run(
         ["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
@@ -187,7 +187,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 def test_make_help_lists_every_target():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.+)$", text, re.M)[1].split())
-    assert targets == {"help", "reproduce", "test", "smoke", "lab", "lock", "clean"}
+    assert targets == {"help", "reproduce", "study", "figures", "test", "smoke", "lab", "lock", "clean"}
     shown = make()  # help is the default
     assert shown.returncode == 0, shown.stderr
     assert set(re.findall(r"^  ([a-z]+) {2,}\S", shown.stdout, re.M)) == targets
@@ -204,6 +204,8 @@ def test_make_keeps_real_sets_out_of_results():
     assert '--data "some/where/chips/"' in plan and '--out "runs/chips-gpu"' in plan
     assert '--out "results/quick"' in make("-n", "reproduce").stdout
     assert '--out "scratch/smoke/synthetic"' in make("-n", "smoke").stdout
+    assert '--only 06 --out "results/study"' in make("-n", "study").stdout
+    assert '--out "runs/chips-study" --set folds=5 --set kind=transfer' in make("-n", "study", "DATA=chips", "FOLDS=5").stdout
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {".venv/", "/runs/", "/scratch/"} <= set(ignored)
 

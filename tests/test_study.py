@@ -56,39 +56,41 @@ def test_unknown_profile_and_run_are_refused(prepared):
     chips, split = prepared.opened
     with pytest.raises(ConfigError, match="no profile 'fast': choose one of mini"):
         study.prepare("", "fast", 0, prepared.out)
-    with pytest.raises(
-        ConfigError, match="no run 'sum': choose one of fused, concat_conv, data, rgb_continued"
-    ):
-        study.finetune("sum", chips, split, "mini", 0, prepared.out)
+    with pytest.raises(ConfigError, match="no run 'fused': choose one of rgb, spectral, terrain, rgb_continued"):
+        study.make("fused", chips, split, "mini", 0, prepared.out)
 
 
 def test_two_stages_end_to_end_and_are_not_repeated(prepared, monkeypatch):
     chips, split = prepared.opened
-    runs = study.pretrain(chips, split, "mini", 1, prepared.out)
-    assert list(runs) == ["rgb", "spectral", "terrain"]
-    fused = study.finetune("fused", chips, split, "mini", 1, prepared.out)
+    models = study.models_folder("", "mini", 1, 1)
+    assert models == prepared.folder / "runs" / "synthetic-mini" / "models" / "split1-seed1"
+    fused = study.make("residual_cross_attention", chips, split, "mini", 1, models)
+    runs = {m: models / m for m in ("rgb", "spectral", "terrain")}  # made on the way
     row = runscores.score(fused, chips, split)
-    assert row["model"] == "fused" and row["modalities"] == "rgb+spectral+terrain"
+    assert row["model"] == "residual_cross_attention" and row["modalities"] == "rgb+spectral+terrain"
     assert row["fusion"] == "residual_cross_attention"
     assert row["chips"] == (split["side"] == "test").sum() and 0 <= row["AP50"] <= 1
     costs = [runkeys.cost(r) for r in (*runs.values(), fused)]
     assert row["epochs"] == 1 and row["epochs_before"] == 1
+    train = int((split["side"] == "train").sum())
+    assert [c["image_passes"] for c in costs] == [train, train, train, 6 * train]
     own = json.loads((fused / "run.json").read_text())["seconds"]
     assert row["seconds"] == pytest.approx(own + sum(c["seconds"] for c in costs[:3]))
     assert costs[3]["parameters"] > sum(c["parameters"] for c in costs[:3]) / 2
     assert np.isnan(row["AP50_low"]) or row["AP50_low"] <= row["AP50_high"]
     gains = runscores.gains(fused, [runs["rgb"], fused], chips, split)
-    assert list(gains["over"]) == ["rgb", "fused"] and gains["AP50_gain"][1] == 0
+    assert list(gains["over"]) == ["rgb", "residual_cross_attention"] and gains["AP50_gain"][1] == 0
     assert gains["AP50_gain"][0] == pytest.approx(
         row["AP50"] - runscores.score(runs["rgb"], chips, split)["AP50"]
     )
     curve = runscores.curve_table([runs["rgb"], fused], chips, split)
-    assert len(curve) == 202 and list(curve["model"].unique()) == ["rgb", "fused"]
+    assert len(curve) == 202 and list(curve["model"].unique()) == ["rgb", "residual_cross_attention"]
+    assert list(runscores.log_table([runs["rgb"], fused])["model"]) == ["rgb", "residual_cross_attention"]
 
     monkeypatch.setattr("rtslib.train._fit", lambda *a: pytest.fail("trained again"))
-    assert study.finetune("fused", chips, split, "mini", 1, prepared.out) == fused
+    assert study.make("residual_cross_attention", chips, split, "mini", 1, models) == fused
     with pytest.raises(pytest.fail.Exception, match="trained again"):  # another seed is another run
-        study.finetune("fused", chips, split, "mini", 2, prepared.out)
+        study.make("residual_cross_attention", chips, split, "mini", 2, study.models_folder("", "mini", 1, 2))
 
 
 def test_why_no_fusion_says_what_there_is():
@@ -98,10 +100,6 @@ def test_why_no_fusion_says_what_there_is():
     assert study.why_no_fusion(one).startswith(
         "This data set has one complete modality, rgb (bands: red, green, blue)"
     )
-    with pytest.raises(
-        ConfigError, match="run 'fused' needs two modalities or more, and the data has only rgb"
-    ):
-        study.finetune("fused", one, None, "mini", 0, "out")
     two = SimpleNamespace(modalities=lambda: {"rgb": (), "terrain": ()}, bands=())
     assert study.why_no_fusion(two) == ""
 
@@ -120,12 +118,6 @@ def test_prepare_splits_as_the_layout_asks(prepared, monkeypatch):
     monkeypatch.setattr(rtslib.config, "PROFILES", {"mini": profile}, raising=False)
     _, split = study.prepare("", "mini", 1, prepared.folder / "other")
     assert (split["side"] == "test").sum() > (split["side"] == "train").sum()
-
-
-def test_intervals_need_two_groups(monkeypatch):
-    chips = [SimpleNamespace(id=i, group="one") for i in range(3)]
-    split = pd.DataFrame({"chip": [0, 1, 2], "side": ["test"] * 3})
-    assert np.isnan(runscores._draws("run", SimpleNamespace(chips=chips, root="x"), split, "test")).all()
 
 
 def test_thin_keeps_every_side_and_its_share():
