@@ -124,8 +124,8 @@ def predict(
         raise DataError(data, "image ids that training and test chips share", "--part train or --part test")
     offset = chipset.id_offset if part == "train" else 0  # files hold the ids of the release
     model, found = _load(run)
-    if told := check_absent(found, without or []):
-        _note(told)
+    if without:
+        _note(check_absent(found, without))
     results = _predict(model, chipset, chips, {m: "all" for m in without or []})
     results = [{**r, "image_id": r["image_id"] - offset} for r in results]
     write_results(out, results)

@@ -157,7 +157,7 @@ def test_modalities_default_to_those_of_the_data(tmp_path, monkeypatch):
     import rtslib.train
 
     seen = []
-    monkeypatch.setattr(rtslib.train, "train", lambda *args, resume: seen.append((args[2], resume)))
+    monkeypatch.setattr(rtslib.train, "train", lambda *args, init, resume: seen.append((args[2], resume)))
     common = ["train", "--data", str(write_coco(tmp_path / "data")), "--out", str(tmp_path / "run")]
     (tmp_path / "config.json").write_text('{"epochs": 3, "modalities": {"one": ["red"]}}')
     assert main([*common, "--set", "epochs=7"]) == 0
@@ -173,7 +173,7 @@ def test_predict_takes_all_chips_where_none_is_for_testing(capsys, tmp_path, mon
 
     asked = []
     monkeypatch.setattr(rtslib.cli, "_load", lambda run: (None, None))
-    monkeypatch.setattr(rtslib.cli, "_predict", lambda model, chipset, chips: asked.append(chips) or [])
+    monkeypatch.setattr(rtslib.cli, "_predict", lambda model, chipset, chips, hidden: asked.append(chips) or [])
     data = write_coco(tmp_path / "data")
     code, out, _ = call(capsys, "predict", "--run", "r", "--data", data, "--out", tmp_path / "p.json")
     assert code == 0 and [c.id for c in asked[0]] == [1, 2, 3]
@@ -326,3 +326,26 @@ def test_a_full_disk_under_standard_output_is_one_line(data):
         command = [sys.executable, "-m", "rtslib", "info", str(data), "--json"]
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2 and done.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_predict_without_a_modality_says_what_to_expect(capsys, data, run, tmp_path):
+    code, out, err = call(capsys, "predict", "--run", run, "--data", data, "--out", tmp_path / "a.json", "--without", "terrain")
+    assert code == 0 and err == [
+        "note: runs without terrain: masked out, not read as zeros; the model was not trained for that"
+        " (modality_dropout=0), so expect less"
+    ]
+    assert call(capsys, "predict", "--run", run, "--data", data, "--out", tmp_path / "b.json")[0] == 0
+    assert (tmp_path / "a.json").read_text() != (tmp_path / "b.json").read_text()
+    message = fails(capsys, "predict", "--run", run, "--data", data, "--out", tmp_path / "c.json", "--without", "rgb")
+    assert message.startswith("this model cannot run without its primary modality 'rgb'")
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_train_starts_from_another_run(capsys, data, run, tmp_path):
+    knobs = [arg for knob in TINY for arg in ("--set", knob)]
+    code, _, _ = call(capsys, "train", "--data", data, "--out", tmp_path / "on", "--init", f"all={run}", *knobs)
+    assert code == 0 and set(json.loads((tmp_path / "on" / "run.json").read_text())["init"]) == {"all"}
+    assert fails(capsys, "train", "--data", data, "--out", tmp_path / "x", "--init", "rgb", *knobs) == (
+        "--init 'rgb': write key=value"
+    )
+    assert "none/model.pt" in fails(capsys, "train", "--data", data, "--out", tmp_path / "x", "--init", "rgb=none", *knobs)

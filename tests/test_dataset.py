@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chip_folders import write_challenge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -308,3 +309,34 @@ def test_sentinel_samples(pytestconfig):
     assert batch["images"]["spectral"].shape == (2, 3, 256, 256)
     stats = band_statistics(chips, pair, chips.modalities())
     assert all(0 < m < 0.5 for m in stats["rgb"]["mean"]) and 100 < stats["terrain"]["mean"][1] < 200
+
+
+def test_crops_hold_an_instance_two_times_in_three():
+    from rtslib.dataset import crop_window
+
+    masks, rng = np.zeros((2, 60, 90), bool), np.random.default_rng(0)
+    masks[0, 0:3, 0:3] = masks[1, 55:60, 85:90] = True
+    hit = 0
+    for _ in range(600):
+        rows, cols = crop_window(masks, 16, rng)
+        assert rows.stop - rows.start == cols.stop - cols.start == 16
+        assert 0 <= rows.start and rows.stop <= 60 and 0 <= cols.start and cols.stop <= 90
+        hit += masks[:, rows, cols].any()
+    assert 0.62 < hit / 600 < 0.75  # two in three, and a few by chance
+    assert crop_window(masks[:0], 100, rng) == (slice(0, 60), slice(0, 90))  # a smaller chip stays whole
+
+
+def test_cropped_samples_fit_together(tmp_path):
+    root = write_challenge(tmp_path / "data", train=4, size=(40, 50))
+    chips = open_chips(root)
+    dataset = ChipDataset(chips, chips.labelled(), chips.modalities(), augment=True, crop=16, seed=3)
+    for epoch in range(6):
+        dataset.set_epoch(epoch)
+        for i in range(4):
+            sample = dataset[i]
+            assert sample["size"] == (16, 16) and sample["images"]["terrain"].shape == (2, 16, 16)
+            masks = sample["target"]["masks"]
+            assert masks.shape[1:] == (16, 16) and (masks.sum((1, 2)) >= 10).all()  # the label rule holds in a crop
+            assert len(sample["target"]["boxes"]) == len(masks)
+    whole = ChipDataset(chips, chips.labelled(), chips.modalities(), augment=False, crop=16)[0]
+    assert whole["size"] == (40, 50)

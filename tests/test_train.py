@@ -213,3 +213,50 @@ def test_schedule_and_groups(data):
     undecayed = {id(p) for g in groups if not g["weight_decay"] for p in g["params"]}
     assert all(id(p) in undecayed for n, p in model.named_parameters() if "rel_pos" in n or p.ndim == 1)
     Lit(model, 10, None)
+
+
+def test_frozen_backbones_thaw(data, unimodal, tmp_path):
+    """Frozen for the first epoch of two: backbones change, but less than when they train throughout."""
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    moved = {}
+    for freeze in (0, 1, 2):
+        wanted = config(data, "rgb", "terrain", epochs=2, freeze_epochs=freeze, ema=0.0, drop_path=0.0)
+        out = train(open_chips(data), tmp_path / str(freeze), wanted, init=runs, progress=False)
+        now, then = load_weights(out / "model.pt"), load_weights(runs["terrain"] / "model.pt")
+        moved[freeze] = sum(float((now[k] - then[k]).abs().sum()) for k in then if k.startswith("backbones."))
+        record = read_run(out)
+        assert (record["trained_parameters"] < record["parameters"]) == (freeze == 2)
+    assert moved[0] > moved[1] > moved[2] == 0
+
+
+def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
+    """Every weight but the normalisation, which is of the new data."""
+    other = config(data, "rgb").updated(modality_mean={"rgb": [7.0] * 3}, modality_std={"rgb": [2.0] * 3})
+    model, source = build_model(other), load_weights(unimodal / "rgb" / "model.pt")
+    initialise(model, {"all": unimodal / "rgb"})
+    state = model.state_dict()
+    assert all(torch.equal(state[k], source[k]) for k in source if not k.startswith(("mean_", "std_")))
+    assert state["mean_rgb"].flatten().tolist() == [7.0] * 3 and not torch.equal(state["mean_rgb"], source["mean_rgb"])
+    out = train(open_chips(data), tmp_path / "on", config(data, "rgb", epochs=1), init={"all": unimodal / "rgb"}, progress=False)
+    assert (out / read_run(out)["init"]["all"]).resolve() == (unimodal / "rgb").resolve()
+    with pytest.raises(WeightsError, match="to start from all of it, train the same"):
+        initialise(build_model(other), {"all": unimodal / "terrain"})
+    with pytest.raises(WeightsError, match="do not fit"):
+        initialise(build_model(other.updated(fpn_channels=48)), {"all": unimodal / "rgb"})
+
+
+def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatch):
+    """The temperature is kept with the run and scales what the loaded model says; without a side there is none."""
+    monkeypatch.setattr("rtslib.train.fit_temperature", lambda scores, right: 2.0)
+    run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1, score_thresh=0.0), progress=False)
+    model, found = load_run(run)
+    assert found.temperature == 2.0 and "temperature 2.000, fitted on" in read_run(run)["calibration"]
+    chips = open_chips(data)
+    from rtslib.predict import predict
+
+    scaled = [r["score"] for r in predict(model, chips, chips.chips[:2])]
+    model.config = found.updated(temperature=1.0)
+    plain = torch.tensor([r["score"] for r in predict(model, chips, chips.chips[:2])])
+    torch.testing.assert_close(torch.tensor(scaled), (torch.logit(plain) / 2).sigmoid(), atol=1e-5, rtol=1e-4)
+    alone = train(chips, tmp_path / "alone", config(data, "terrain", epochs=1, val_fraction=0.0), progress=False)
+    assert load_run(alone)[1].temperature == 1.0 and "no validation side" in read_run(alone)["calibration"]
