@@ -112,13 +112,28 @@ def perform(task: Task, threads: int, parent: int = 0) -> float:
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
     landscape = study.models_folder("", task.profile, 0, task.seed)
     run = study.make(task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, landscape)
-    for side in ("val", "test"):
-        if side in set(split["side"]):
-            predictions(run, chipset, split, side)
-    if task.kind == "two_stage" and task.name in TRIED_WITHOUT:
-        for modality, part in HIDDEN:
-            predictions(run, chipset, split, "test", {modality: part})
+    for side, hidden in _wanted(task, split):
+        predictions(run, chipset, split, side, hidden)
     return time.monotonic() - start
+
+
+def is_done(task: Task) -> bool:
+    """Tell whether a task's run and all its predictions are there. Raises as `rtslib.study.is_made`."""
+    from rtslib.runscores import predictions_file
+
+    chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
+    files = [predictions_file(task.folder / task.name, side, hidden) for side, hidden in _wanted(task, split)]
+    landscape = study.models_folder("", task.profile, 0, task.seed)
+    return all(f.exists() for f in files) and study.is_made(
+        task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, landscape
+    )
+
+
+def _wanted(task: Task, split: pd.DataFrame) -> list[tuple[str, dict[str, str]]]:
+    """List the predictions of a task: (side, what is hidden)."""
+    sides = [(side, {}) for side in ("val", "test") if side in set(split["side"])]
+    tried = task.kind == "two_stage" and task.name in TRIED_WITHOUT
+    return sides + [("test", {modality: part}) for modality, part in HIDDEN if tried]
 
 
 def perform_all(listed: Sequence[Task], workers: int = 2, say: Callable[[str], None] = print) -> None:
@@ -133,7 +148,10 @@ def perform_all(listed: Sequence[Task], workers: int = 2, say: Callable[[str], N
     threads = max(1, (os.cpu_count() or 1) // workers)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read when a worker imports torch
     context = multiprocessing.get_context("spawn")
-    waiting, running, done = list(listed), {}, set()
+    done = {task for task in listed if is_done(task)}
+    waiting, running = [task for task in listed if task not in done], {}
+    if done:
+        say(f"{len(done)} of {len(listed)} are there already")
     with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
         while waiting or running:
             for task in [t for t in waiting if _ready(t, listed, done)][: workers - len(running)]:

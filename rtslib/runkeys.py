@@ -63,6 +63,21 @@ def trained(
     return train(chipset, folder, config, split=split, init=init or None, resume=True)
 
 
+def recognised(
+    chipset: "ChipSet", split: pd.DataFrame, folder: str | Path, config: "Config", init: dict[str, Path]
+) -> bool:
+    """Tell whether `trained` would take a run as finished; arguments as there. Raises DataError if one in `init` has
+    no weights."""
+    from rtslib.runs import read_run, run_key
+
+    folder, there = Path(folder), read_run(folder)
+    code = folder.with_name(folder.name + ".code")
+    if not (there.get("finished") and (folder / "model.pt").exists() and code.exists()):
+        return False
+    key = run_key(config, chipset.fingerprint(), split.to_csv(index=False), init)
+    return there["key"] == key and code.read_text().strip() == code_hash()
+
+
 def cost(run: str | Path) -> dict[str, Any]:
     """Return what a finished run cost, from the `run.json` of it and of all runs that it started from.
 

@@ -17,7 +17,7 @@ import pandas as pd
 from rtslib.errors import ConfigError, DataError
 from rtslib.files import write_json
 from rtslib.plan import Planned, transfer, two_stage
-from rtslib.runkeys import trained
+from rtslib.runkeys import recognised, trained
 from rtslib.tables import save_table, sides_table
 
 if TYPE_CHECKING:
@@ -172,10 +172,8 @@ def make(
         ConfigError: the plan has no such run.
         DataError, TrainingError, WeightsError, OutputError: as `rtslib.train.train`.
     """
-    plan = planned(chipset, profile, kind)
-    if name not in plan:
-        raise ConfigError(f"no run {name!r}: choose one of {', '.join(plan)}")
-    run, start = plan[name], {}
+    run = _planned_run(name, chipset, profile, kind)
+    start = {}
     for part, source in run.starts.items():
         start[part] = Path(landscape) / source if run.landscape else make(
             source, chipset, split, profile, seed, folder, kind
@@ -184,11 +182,37 @@ def make(
         from rtslib.decision import join
 
         return join(start, Path(folder) / name)
+    return trained(chipset, split, Path(folder) / name, _config_of(run, chipset, profile, seed), start)
+
+
+def is_made(
+    name: str, chipset: "ChipSet", split: pd.DataFrame, profile: str, seed: int, folder: str | Path,
+    kind: str = "two_stage", landscape: str | Path = "",
+) -> bool:
+    """Tell whether `make` would find a run finished; arguments as there. Raises ConfigError, DataError."""
+    run = _planned_run(name, chipset, profile, kind)
+    start = {part: Path(landscape if run.landscape else folder) / source for part, source in run.starts.items()}
+    if not all((source / "model.pt").exists() for source in start.values()):
+        return False
+    if not run.landscape and not all(is_made(s, chipset, split, profile, seed, folder, kind) for s in set(run.starts.values())):
+        return False
+    if run.fusion == "decision":
+        return (Path(folder) / name / "run.json").exists() and bool(make(name, chipset, split, profile, seed, folder, kind))
+    return recognised(chipset, split, Path(folder) / name, _config_of(run, chipset, profile, seed), start)
+
+
+def _planned_run(name: str, chipset: "ChipSet", profile: str, kind: str) -> Planned:
+    plan = planned(chipset, profile, kind)
+    if name not in plan:
+        raise ConfigError(f"no run {name!r}: choose one of {', '.join(plan)}")
+    return plan[name]
+
+
+def _config_of(run: Planned, chipset: "ChipSet", profile: str, seed: int) -> "Config":
+    """Return the config of a planned run: that of its last stage, for the epochs of all its stages."""
     modalities = {m: list(b) for m, b in chipset.modalities().items() if m in run.modalities}
     stages = [knobs(chipset, profile, seed, stage, modalities=modalities) for stage in run.stages]
-    epochs = sum(config.epochs for config in stages)
-    config = stages[-1].updated(fusion=run.fusion, epochs=epochs, **run.knobs)
-    return trained(chipset, split, Path(folder) / name, config, start)
+    return stages[-1].updated(fusion=run.fusion, epochs=sum(c.epochs for c in stages), **run.knobs)
 
 
 def knobs(chipset: "ChipSet", profile: str, seed: int, stage: str, **values: Any) -> "Config":
