@@ -31,7 +31,7 @@ AVERAGED = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "F1
 
 def run_study(
     out: str | Path, data: str = "", profile: str = "quick", kind: str = "two_stage", names: Sequence[str] = (),
-    seeds: Sequence[int] = (0, 1, 2), folds: int = 0, workers: int = 2, split_seed: int = 0,
+    seeds: Sequence[int] = (0, 1, 2), folds: Sequence[int] = (), workers: int = 2, split_seed: int = 0,
 ) -> Path:
     """Make or recognise all runs of a study and write its tables.
 
@@ -41,7 +41,7 @@ def run_study(
         kind: two_stage or transfer, see `rtslib.plan`.
         names: runs of the plan; empty: all.
         seeds: of training, on one split.
-        folds: cross-validation by site group; 0: one split.
+        folds: which of the `rtslib.study.FOLDS` folds of cross-validation by site group; none: one split.
         workers: processes.
         split_seed: of landscape, split and folds.
 
@@ -49,13 +49,11 @@ def run_study(
         The folder of the tables.
 
     Raises:
-        ConfigError: no such kind, run, seed or number of folds.
+        ConfigError: no such kind, run, seed or fold.
         DataError, TrainingError, WeightsError, OutputError: as `rtslib.train.train`.
     """
     if kind not in REFERENCES:
         raise ConfigError(f"kind {kind!r}: choose one of {', '.join(REFERENCES)}")
-    if folds not in (0, study.FOLDS):
-        raise ConfigError(f"{folds} folds: choose 0 or {study.FOLDS}")
     listed = grid.tasks(data, profile, kind, names, seeds, folds, split_seed)
     grid.perform_all(listed, workers)
     mine = [t for t in listed if t.kind == kind and t.data == data]
@@ -72,7 +70,7 @@ def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
     for task in listed:
         by_run.setdefault((task.name, task.seed), []).append(task)
     rows, curves, bins, found, macs, known = [], [], [], {}, {}, {}
-    for (name, seed), tasks in by_run.items():
+    for (name, _), tasks in by_run.items():
         judged = judge(tasks)
         if name not in macs:
             macs[name] = pyramid_macs(Config.load(judged.runs[0] / "config.json"), side)

@@ -59,7 +59,8 @@ class Task:
 
 
 def tasks(
-    data: str, profile: str, kind: str, names: Sequence[str], seeds: Sequence[int], folds: int = 0, split_seed: int = 0
+    data: str, profile: str, kind: str, names: Sequence[str], seeds: Sequence[int], folds: Sequence[int] = (),
+    split_seed: int = 0,
 ) -> list[Task]:
     """List the tasks of a study, those that others start from first; for a transfer also the landscape's.
 
@@ -68,7 +69,7 @@ def tasks(
         kind: two_stage or transfer.
         names: runs of the plan; empty: all.
         seeds: of training.
-        folds: number of folds; 0: one split.
+        folds: which of the folds of cross-validation (`rtslib.study.FOLDS`); none: one split.
         split_seed: of landscape, split and folds.
 
     Raises:
@@ -76,7 +77,7 @@ def tasks(
     """
     if not seeds:
         raise ConfigError("no seed given: name at least one")
-    chipset, _ = opened(data, profile, split_seed, 0 if folds else None)
+    chipset, _ = opened(data, profile, split_seed, folds[0] if folds else None)
     plan = study.planned(chipset, profile, kind)
     chosen = needed(plan, names or plan)
     out: list[Task] = []
@@ -84,7 +85,7 @@ def tasks(
         sources = sorted({s for n in chosen if plan[n].landscape for s in plan[n].starts.values()})
         out += tasks("", profile, "two_stage", sources, seeds) if sources else []
     for seed in seeds:
-        for fold in range(folds) if folds else [None]:
+        for fold in folds or [None]:
             out += [Task(n, data, profile, kind, seed, split_seed, fold) for n in chosen]
     return out
 

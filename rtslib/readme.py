@@ -11,6 +11,7 @@ import pandas as pd
 
 from rtslib.errors import DataError, RtsError
 from rtslib.files import write_text
+from rtslib.studycharts import stage_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Folder in `results/` -> how its study is introduced.
@@ -27,7 +28,7 @@ def results_section(results: str | Path) -> str:
 
     Args:
         results: folder with `quick/tables/map_scores.csv` and, for each of `STUDIES`, `NAME/tables/` with
-            `sides.csv`, `runs.csv`, `models.csv` and `gains.csv`.
+            `models.csv` and `gains.csv`.
 
     Raises:
         DataError: a table is missing.
@@ -45,27 +46,48 @@ def results_section(results: str | Path) -> str:
 
 def study_section(tables: Path, title: str) -> str:
     """Return the tables of one fusion study as Markdown; raises as `results_section`."""
-    sides, models, gains = (_read(tables / f"{name}.csv") for name in ("sides", "models", "gains"))
-    first, references = models.iloc[0], list(gains["over"].unique())
-    folded = (tables / "folds.csv").exists()
-    train = "the other folds" if folded else f"{sides.set_index('side')['chips']['train']} chips"
-    lines = [
-        f"**{title}** Trained on {train}, scored on {first.chips} chips ({first.instances} slumps), "
-        f"{models.seeds.min()} seeds; means, with 95 % bootstrap intervals over sites and seeds (differences paired).",
-        "",
-        "| model | mask AP50 (95 %) | sd over seeds | mask AP | F1 | " + "".join(f"AP50 over `{r}` | " for r in references)
-        + "ECE before, after | parameters, M | multiply-adds, G | image passes, thousands | s a step | peak GiB |",
-        "|---" * (10 + len(references) + 1) + "|",
+    models, gains = _read(tables / "models.csv"), _read(tables / "gains.csv")
+    first, over = models.iloc[0], list(gains["over"].unique())
+    rows = [
+        [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP50_sd:.3f}", f"{m.AP:.3f}",
+         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
+        for m in models.itertuples()
     ]  # fmt: skip
-    for m in models.itertuples():
-        over = "".join(f"{_gain(gains, m.model, r)} | " for r in references)
-        lines.append(
-            f"| `{m.model}` | {m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f}) | {m.AP50_sd:.3f} | {m.AP:.3f} | {m.F1:.2f} "
-            f"| {over}{m.ECE_before:.2f}, {m.ECE_after:.2f} | {m.parameters / 1e6:.1f} | {m.macs / 1e9:.2f} "
-            f"| {m.image_passes / 1e3:.1f} | {'' if pd.isna(m.seconds_per_step) else f'{m.seconds_per_step:.2f}'} "
-            f"| {m.peak_memory_mib / 1024:.1f} |"
-        )  # fmt: skip
-    return "\n".join(lines)
+    head = ["model", "mask AP50 (95 %)", "sd, seeds", "AP", "F1", *(f"AP50 over `{r}`" for r in over), "ECE before, after"]
+    said = (
+        f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {models.seeds.min()} seeds: means, "
+        "95 % bootstrap intervals over sites and seeds, differences paired."
+    )
+    parts = [said, _table(head, rows)]
+    stages = stage_rows(models)
+    if len(stages) > 1:
+        parts += ["The same model, trained four ways, for as many image passes:", _stages_table(stages)]
+    if (tables / "missing.csv").exists():
+        parts += ["AP50 with a modality hidden from test chips (means over seeds):", _missing_table(tables / "missing.csv")]
+    return "\n\n".join(parts)
+
+
+def _stages_table(stages: pd.DataFrame) -> str:
+    head = ["training", "AP50", "AP", "image passes, thousands", "s a step", "training, min", "peak GiB", "trained parameters, M"]
+    rows = [
+        [m.training, f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}", f"{m.image_passes / 1e3:.1f}",
+         f"{m.seconds_per_step:.2f}", f"{m.seconds / 60:.1f}", f"{m.peak_memory_mib / 1024:.1f}",
+         f"{m.trained_parameters / 1e6:.1f}"]
+        for m in stages.itertuples()
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _missing_table(path: Path) -> str:
+    missing = _read(path).fillna({"part": ""})
+    missing["case"] = [f"{h} {p}".strip() for h, p in zip(missing["hidden"], missing["part"], strict=True)]
+    wide = missing.pivot_table("AP50", "model", "case", sort=False)
+    return _table(["model", *wide.columns], [[f"`{m}`", *(f"{v:.3f}" for v in row)] for m, row in zip(wide.index, wide.to_numpy(), strict=True)])
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _gain(gains: pd.DataFrame, model: str, over: str) -> str:

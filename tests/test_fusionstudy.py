@@ -90,8 +90,6 @@ def test_tasks_are_listed_and_wrong_ones_refused():
         grid.perform_all([], 0)
     with pytest.raises(ConfigError, match="kind 'both': choose one of two_stage, transfer"):
         fusionstudy.run_study("out", profile="smoke", kind="both")
-    with pytest.raises(ConfigError, match="3 folds: choose 0 or 5"):
-        fusionstudy.run_study("out", profile="smoke", folds=3)
 
 
 def models_of(*found):

@@ -26,7 +26,7 @@ def test_only_what_stands_between_the_marks_changes():
 
 
 def test_missing_tables_are_named(tmp_path):
-    with pytest.raises(DataError, match="sides.csv: found no such file"):
+    with pytest.raises(DataError, match="models.csv: found no such file"):
         results_section(tmp_path)
 
 

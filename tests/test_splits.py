@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rtslib.chips import Chip, ChipSet, open_chips
 from rtslib.errors import ConfigError, DataError
-from rtslib.splits import folds_by_group, load_split, save_split, split_by_group
+from rtslib.splits import fold_split, folds_by_group, load_split, save_split, split_by_group
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 group_sizes = st.lists(st.integers(1, 40), min_size=2, max_size=40)
@@ -174,3 +174,27 @@ def test_real_chips_split_by_site():
     assert (chips.has_groups, split["group"].nunique()) == (True, 57)
     share = split["side"].value_counts(normalize=True)
     assert abs(share - pd.Series({"train": 0.65, "val": 0.15, "test": 0.2})).max() < 0.01
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.integers(1, 30), min_size=12, max_size=40), seed=seeds, val=st.floats(0, 0.3))
+def test_every_chip_is_tested_in_one_fold_and_never_trained_on_there(sizes, seed, val):
+    chips = chip_set(sizes)
+    folds = folds_by_group(chips, 5, seed)
+    tested = []
+    for k in range(5):
+        split = fold_split(folds, k, val, seed)
+        assert list(split.columns) == ["chip", "name", "group", "side"] and len(split) == len(folds)
+        assert (split.groupby("group")["side"].nunique() == 1).all() and "train" in set(split["side"])
+        rest = (split["side"] != "test").sum()
+        assert (split["side"] == "val").sum() >= val * rest and (("val" in set(split["side"])) == (val > 0))
+        tested += list(split.loc[split["side"] == "test", "chip"])
+    assert sorted(tested) == sorted(c.id for c in chips.chips)
+
+
+def test_there_must_be_such_a_fold_and_something_to_train_on():
+    folds = folds_by_group(chip_set([3, 3, 3, 3, 3]), 5)
+    with pytest.raises(ConfigError, match=r"no fold 7: there are \[0, 1, 2, 3, 4\]"):
+        fold_split(folds, 7)
+    with pytest.raises(ConfigError, match="val=0.9 takes all 4 groups beside fold 0"):
+        fold_split(folds, 0, 0.9)
