@@ -83,8 +83,8 @@ def cost(run: str | Path) -> dict[str, Any]:
 
     Returns:
         `parameters` and how many of them trained; `epochs` of the run itself; `epochs_before`, those of the
-        longest run it started from; `image_passes` (`rtslib.plan`) and `seconds` of all training behind it;
-        `seconds_per_step` and `peak_memory_mib` of its own (None where it had no step, or nobody could tell).
+        longest run it started from; `image_passes` (`rtslib.plan`) of all training behind it; `peak_memory_mib` of
+        its own (None where the system does not tell).
 
     Raises:
         DataError: a `run.json` is missing.
@@ -98,8 +98,6 @@ def cost(run: str | Path) -> dict[str, Any]:
         "epochs": config["epochs"] if record["steps"] else 0,
         "epochs_before": max((b["epochs"] + b["epochs_before"] for b in before), default=0),
         "image_passes": record["passes"] * len(config["modalities"]) + sum(b["image_passes"] for b in before),
-        "seconds": record["seconds"] + sum(b["seconds"] for b in before),
-        "seconds_per_step": record["seconds"] / record["steps"] if record["steps"] else None,
         "peak_memory_mib": record["peak_memory_mib"],
     }
 

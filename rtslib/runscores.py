@@ -12,7 +12,11 @@ from rtslib.runkeys import cost
 from rtslib.study import side_chips
 
 if TYPE_CHECKING:
+    from rtslib.bootstrap import Hits
     from rtslib.chips import ChipSet
+
+#: Seconds of a training step by config, measured once a process.
+_TIMED: dict[str, float] = {}
 
 
 def score(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = "test") -> dict[str, Any]:
@@ -26,17 +30,19 @@ def score(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = 
     Returns:
         One row of a table: model, modalities, fusion; mask AP, AP50, AP75, AP_small, AP_medium, AP_large, AR,
         box_AP, box_AP50 (fractions 0-1, None where no instance has that size); AP50_low and AP50_high (95 %
-        interval over site groups, see `rtslib.bootstrap`); chips, instances; and the costs as `rtslib.runkeys.cost` has them.
+        interval over site groups, see `rtslib.bootstrap`); chips, instances; and the costs as `rtslib.runkeys.cost`
+        and, timed anew, `rtslib.steptime.run_seconds` have them.
 
     Raises:
         DataError: the side has no chips.
     """
-    from rtslib.bootstrap import interval
+    from rtslib.bootstrap import ap50_draws, interval
     from rtslib.evaluate import evaluate
+    from rtslib.steptime import run_seconds
 
     run = Path(run)
     scores = evaluate(chipset.coco(side_chips(chipset, split, side)), predictions(run, chipset, split, side))
-    low, high = interval(_draws(run, chipset, split, side))
+    low, high = interval(ap50_draws([_hits(run, chipset, split, side)]))
     config = read_json(run / "config.json")
     row = {
         "model": run.name,
@@ -48,7 +54,7 @@ def score(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = 
         "chips": scores["chips"],
         "instances": scores["instances"],
     }
-    return {**row, **cost(run)}
+    return {**row, **cost(run), **run_seconds(run, chipset, _TIMED)}
 
 
 def gains(
@@ -60,19 +66,20 @@ def gains(
         One row per other run: model, over, AP50_gain (fractions; positive where `run` is ahead), low and high
         (95 % interval), and share_ahead, that of the samples in which it is.
     """
-    from rtslib.bootstrap import interval
+    from rtslib.bootstrap import ap50_draws, average_precision, interval
 
-    own, full = _draws(run, chipset, split, side), score(run, chipset, split, side)["AP50"]
-    rows = []
+    own = _hits(run, chipset, split, side)
+    draws, rows = ap50_draws([own]), []
     for other in others:
-        difference = own - _draws(other, chipset, split, side)
+        theirs = _hits(other, chipset, split, side)
+        difference = draws - ap50_draws([theirs])
         low, high = interval(difference)
         known = difference[np.isfinite(difference)]
         rows.append(
             {
                 "model": Path(run).name,
                 "over": Path(other).name,
-                "AP50_gain": full - score(other, chipset, split, side)["AP50"],
+                "AP50_gain": average_precision(own) - average_precision(theirs),
                 "low": low,
                 "high": high,
                 "share_ahead": (known > 0).mean() if len(known) else np.nan,
@@ -98,13 +105,12 @@ def threshold(run: str | Path, chipset: "ChipSet", split: pd.DataFrame) -> tuple
     return found[0], f"Score threshold {found[0]:.2f}, chosen on the validation side (F1 {found[1]:.2f} there)."
 
 
-def _draws(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str) -> np.ndarray:
-    """Return AP50 on bootstrap samples of the side's groups, or of its chips where there is one group."""
-    from rtslib.bootstrap import ap50_draws, hits
+def _hits(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str) -> "Hits":
+    """Match a run's detections on one side with its instances."""
+    from rtslib.bootstrap import hits
 
     chips = side_chips(chipset, split, side)
-    groups = {c.id: c.group for c in chips}
-    return ap50_draws([hits(chipset.coco(chips), predictions(run, chipset, split, side), groups)])
+    return hits(chipset.coco(chips), predictions(run, chipset, split, side), {c.id: c.group for c in chips})
 
 
 def predictions(

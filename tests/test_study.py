@@ -74,8 +74,8 @@ def test_two_stages_end_to_end_and_are_not_repeated(prepared, monkeypatch):
     assert row["epochs"] == 1 and row["epochs_before"] == 1
     train = int((split["side"] == "train").sum())
     assert [c["image_passes"] for c in costs] == [train, train, train, 6 * train]
-    own = json.loads((fused / "run.json").read_text())["seconds"]
-    assert row["seconds"] == pytest.approx(own + sum(c["seconds"] for c in costs[:3]))
+    steps = json.loads((fused / "run.json").read_text())["steps"]
+    assert row["seconds"] > steps * row["seconds_per_step"] > 0  # pre-training comes on top
     assert costs[3]["parameters"] > sum(c["parameters"] for c in costs[:3]) / 2
     assert np.isnan(row["AP50_low"]) or row["AP50_low"] <= row["AP50_high"]
     gains = runscores.gains(fused, [runs["rgb"], fused], chips, split)
