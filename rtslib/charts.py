@@ -106,6 +106,8 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
 def pr_curves(table: str | Path) -> Figure:
     """Draw precision against recall of masks at IoU 0.5, one line a model.
 
+    With more than eight models only those of `COLOURS` are named, and the others are grey.
+
     Args:
         table: CSV with columns `model`, `recall`, `precision` (fractions 0-1).
 
@@ -113,17 +115,21 @@ def pr_curves(table: str | Path) -> Figure:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", "recall", "precision"))
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    styles = styles_of(rows["model"].unique())
-    for name, curve in rows.groupby("model", sort=False):
+    models = list(rows["model"].unique())
+    named = models if len(models) <= len(OKABE_ITO) else [m for m in models if m in COLOURS]
+    styles = styles_of(named)
+    for name, curve in sorted(rows.groupby("model", sort=False), key=lambda item: item[0] in named):
         area = curve["precision"].mean()  # 101 even recalls: the mean is the AP
-        axes.plot(curve["recall"], curve["precision"], label=f"{name} (AP50 {area:.2f})", **styles[name])
+        style = styles.get(name, {"color": "0.8", "linewidth": 0.9})
+        text = f"{name} (AP50 {area:.2f})" if name in named else None
+        axes.plot(curve["recall"], curve["precision"], label=text, **style)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     label(axes, "recall: share of slumps found", "precision: share of detections that are slumps")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
     return figure
 
 

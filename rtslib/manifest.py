@@ -67,6 +67,13 @@ def write_manifest(out: str | Path, profile: str, data: str = "", seed: int = 0)
     return out / NAME
 
 
+def refresh(out: str | Path) -> None:
+    """Write the hashes of a folder's files anew, as after charts were redrawn; nothing without a manifest."""
+    path = Path(out) / NAME
+    if path.exists():
+        write_json(path, {**read_json(path), "outputs": outputs(out)})
+
+
 def commit(root: str | Path = ROOT) -> dict[str, Any]:
     """Return `commit` (40 digits, or None outside a repository or before its first commit) and `dirty`.
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from rtslib import charts, studycharts
 from rtslib.errors import RtsError
+from rtslib.manifest import refresh
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -80,6 +81,7 @@ def main() -> int:
     try:
         for folder in sorted(p.parent for p in (ROOT / "results").glob("*/tables")):
             print(f"{folder.relative_to(ROOT)}: {len(draw_all(folder))} figures")
+            refresh(folder)
     except RtsError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2

@@ -38,7 +38,7 @@ def forest(table: str | Path) -> Figure:
         axes.set_ylim(len(part) - 0.4, -0.6)
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(f"compared with {over}", fontsize=10)
-        label(axes, "difference in mask AP50 (fraction), 95 % interval", "")
+        label(axes, "difference in AP50 (95 % interval)", "")
     return figure
 
 
@@ -76,7 +76,8 @@ def compute(table: str | Path) -> Figure:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", "AP50", "AP50_low", "AP50_high", "seconds", "peak_memory_mib"))
-    rows = rows[rows["model"].isin([*STAGES_OF, "data"])]
+    order = [name for name in (*STAGES_OF, "data") if name in set(rows["model"])]
+    rows = rows.set_index("model").loc[order].reset_index()
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     styles = styles_of(rows["model"])
