@@ -17,8 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Folder in `results/` -> how its study is introduced.
 STUDIES = {
     "study": "The embedded landscape (`make study`), two-stage data.",
-    "sentinel_rts": "Real: `sentinel_rts`, 10 m, 5-fold by site group, each model from its landscape run (`_scratch`: without).",
-    "maxar_rgb": "Real: `maxar_rgb`, 4 m, true colour alone, trained on one source and scored on the other.",
+    "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, fold 1 of 5 by site group, each model from its landscape run.",
 }  # fmt: skip
 BEGIN, END = "<!-- results: begin, written by `python -m rtslib.readme` -->", "<!-- results: end -->"
 
