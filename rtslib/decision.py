@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rtslib.calibration import tempered
 from rtslib.config import Config
-from rtslib.errors import ConfigError
+from rtslib.errors import ConfigError, WeightsError
 
 
 class Decision(nn.Module):
@@ -121,6 +121,9 @@ def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
     if claim(folder, key, resume=True):
         return folder
     configs = {m: Config.load(Path(r) / "config.json") for m, r in runs.items()}
+    for m, config in configs.items():
+        if list(config.modalities) != [m]:
+            raise WeightsError(f"{runs[m]} was trained on {list(config.modalities)}, needed is {m!r} alone")
     first = next(iter(configs.values()))
     united = {k: {m: getattr(c, k)[m] for m, c in configs.items()} for k in ("modalities", "modality_mean", "modality_std")}
     config = first.updated(fusion="decision", temperature=1.0, **united)

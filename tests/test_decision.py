@@ -8,7 +8,7 @@ from test_train import config, data, unimodal  # noqa: F401 (fixtures)
 from rtslib.chips import open_chips
 from rtslib.config import Config
 from rtslib.decision import Decision, join, mask_nms
-from rtslib.errors import ConfigError, OutputError
+from rtslib.errors import ConfigError, OutputError, WeightsError
 from rtslib.predict import predict
 from rtslib.runs import load_run, read_run
 
@@ -97,4 +97,6 @@ def test_joined_runs_answer_as_the_runs_do(data, unimodal, tmp_path):  # noqa: F
     assert join(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before
     with pytest.raises(OutputError, match="another config"):
         join(runs, unimodal / "rgb")
+    with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
+        join({"rgb": runs["rgb"], "terrain": runs["rgb"]}, tmp_path / "wrong")
     assert Config.load(runs["rgb"] / "config.json").temperature > 0
