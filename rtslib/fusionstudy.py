@@ -90,6 +90,8 @@ def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
         from rtslib.splits import folds_by_group
 
         save_table(folds_by_group(chipset, study.FOLDS, first.split_seed), tables / "folds.csv")
+        for name in ("split", "sides"):  # of the one split that the folds replace
+            (tables / f"{name}.csv").unlink(missing_ok=True)
     return tables
 
 
