@@ -230,6 +230,7 @@ def styles_of(names: Iterable[str]) -> dict[str, dict]:
 
 
 def label(axes: Axes, x: str, y: str) -> None:
+    """Name both axes, with units in the names, and take the frame's upper and right side away."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)

@@ -135,6 +135,7 @@ def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
     counted = {"parameters": sum(p.numel() for p in model.parameters()), "trained_parameters": 0}
     kept = {k: v for k, v in read_run(next(iter(runs.values()))).items() if k not in ("calibration", "peak_memory_mib")}
     start = {"init": relative_paths(runs, folder), "key": key, "seconds": 0.0, "steps": 0, "passes": 0}
-    memory = {"peak_memory_mib": max((r.get("peak_memory_mib") or 0.0) for r in records.values())}
+    peaks = [r["peak_memory_mib"] for r in records.values() if r.get("peak_memory_mib") is not None]
+    memory = {"peak_memory_mib": max(peaks, default=None)}  # None where the system does not tell
     write_json(folder / "run.json", {**kept, **start, **counted, **memory})
     return folder

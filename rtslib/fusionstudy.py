@@ -1,7 +1,7 @@
 """The fusion study: all runs of a plan for several seeds, and the tables that say what came out.
 
-Notebook 06 calls it (`make study`). Tables in `OUT/tables`: `runs.csv` (one row a run and seed), `models.csv` (means over seeds, with intervals),
-`gains.csv` (paired differences to the references), `missing.csv` (AP50 with a modality hidden), `curves.csv`,
+Notebook 06 calls it (`make study`). Tables in `OUT/tables`: `runs.csv` (one row a run and seed), `models.csv`
+(means over seeds, with intervals), `gains.csv` (paired differences to the references), `missing.csv` (AP50 with a modality hidden), `curves.csv`,
 `reliability.csv`; and `folds.csv`, which chip is in which fold. Figures and the README are drawn from these alone
 (`rtslib.redraw`).
 """
@@ -58,6 +58,18 @@ def run_study(
     grid.perform_all(listed, workers)
     mine = [t for t in listed if t.kind == kind and t.data == data]
     return write_tables(mine, out)
+
+
+def numbers(text: object, name: str) -> list[int]:
+    """Read whole numbers from a notebook parameter: `0,1,2`, a single number, or nothing.
+
+    Raises:
+        ConfigError: something else; says which parameter.
+    """
+    try:
+        return [int(part) for part in str(text).split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(f"{name}={text!r}: write whole numbers, such as 0,1,2") from None
 
 
 def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
@@ -138,7 +150,7 @@ def gain_table(
 
 
 def missing_table(by_run: dict[tuple[str, int], list[grid.Task]], found: dict[str, list[Hits]]) -> pd.DataFrame:
-    """Score the models of `rtslib.plan.TRIED_WITHOUT` with nothing, and with each of `rtslib.grid.HIDDEN`, hidden.
+    """Score the models of `rtslib.plan.TRIED_WITHOUT` with nothing, and with each of `rtslib.grid.hidden_cases`.
 
     Returns:
         One row a model, seed and part: model, seed, hidden (modality, or `nothing`), part (all, left), AP50.
@@ -150,7 +162,7 @@ def missing_table(by_run: dict[tuple[str, int], list[grid.Task]], found: dict[st
         if name not in TRIED_WITHOUT:
             continue
         rows.append({"model": name, "seed": seed, "hidden": "nothing", "part": "", "AP50": whole})
-        for modality, part in grid.HIDDEN:
+        for modality, part in grid.hidden_cases(tasks[0]):
             less = average_precision(judge(tasks, {modality: part}).hits())
             rows.append({"model": name, "seed": seed, "hidden": modality, "part": part, "AP50": less})
     return pd.DataFrame(rows, columns=["model", "seed", "hidden", "part", "AP50"])

@@ -23,8 +23,8 @@ from rtslib import study
 from rtslib.errors import ConfigError
 from rtslib.plan import TRIED_WITHOUT, needed
 
-#: What is hidden from test chips, to see what a model does without: (modality, part); see `rtslib.missing`.
-HIDDEN = tuple((m, part) for m in ("terrain", "spectral") for part in ("all", "left"))
+#: Parts of test chips that each secondary modality is hidden from; see `rtslib.missing`.
+HIDDEN_PARTS = ("all", "left")
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,18 @@ def is_done(task: Task) -> bool:
 def _wanted(task: Task, split: pd.DataFrame) -> list[tuple[str, dict[str, str]]]:
     """List the predictions of a task: (side, what is hidden)."""
     sides = [(side, {}) for side in ("val", "test") if side in set(split["side"])]
-    tried = task.kind == "two_stage" and task.name in TRIED_WITHOUT
-    return sides + [("test", {modality: part}) for modality, part in HIDDEN if tried]
+    return sides + [("test", {modality: part}) for modality, part in hidden_cases(task)]
+
+
+def hidden_cases(task: Task) -> list[tuple[str, str]]:
+    """List what is hidden from test chips, to see what a run does without: (modality, part); none for most runs.
+
+    All modalities of the run but its primary one, the last one first.
+    """
+    chipset, _ = opened(task.data, task.profile, task.split_seed, task.fold)
+    if task.kind != "two_stage" or task.name not in TRIED_WITHOUT:
+        return []
+    return [(m, part) for m in reversed(list(chipset.modalities())[1:]) for part in HIDDEN_PARTS]
 
 
 def perform_all(listed: Sequence[Task], workers: int = 2, say: Callable[[str], None] = print) -> None:

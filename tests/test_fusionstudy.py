@@ -219,3 +219,20 @@ def test_steps_are_timed_once_for_models_that_cost_the_same(tmp_path, monkeypatc
     joined = run("joined", ["first", "thawed"], steps=0)
     assert steptime.run_seconds(joined, chips, known) == {"seconds_per_step": None, "seconds": 30 + 50}
     assert asked == [False, True] and steptime.run_seconds(other, chips, known)["seconds"] == 30
+
+
+def test_parameters_that_are_no_numbers_are_named():
+    assert fusionstudy.numbers("0, 1,2", "seeds") == [0, 1, 2] and fusionstudy.numbers(3, "seeds") == [3]
+    assert fusionstudy.numbers("", "folds") == []
+    with pytest.raises(ConfigError, match="seeds='first': write whole numbers, such as 0,1,2"):
+        fusionstudy.numbers("first", "seeds")
+
+
+def test_only_modalities_of_the_data_are_hidden(monkeypatch):
+    from types import SimpleNamespace
+
+    two = SimpleNamespace(modalities=lambda: {"rgb": (), "nir": ()})
+    monkeypatch.setattr(grid, "opened", lambda *_: (two, None))
+    task = grid.Task("data", "mine", "quick", "two_stage", 0)
+    assert grid.hidden_cases(task) == [("nir", "all"), ("nir", "left")]
+    assert grid.hidden_cases(grid.Task("sum", "mine", "quick", "two_stage", 0)) == []
