@@ -1,7 +1,7 @@
 """How sure is a score? Bootstrap over site groups, and over seeds of the training.
 
 Test chips are a sample of places, and chips of one site resemble each other. So whole groups are drawn
-with replacement, as many as there are, and AP50 is computed anew each time; the middle 95 % of the draws are
+with replacement, as many as there are, and AP50 (or AP25) is computed anew each time; the middle 95 % of the draws are
 the interval. Where models were trained with several seeds, each draw also draws as many seeds with
 replacement and takes the mean, so that the interval holds the luck of a training too (with three seeds rather
 less of it than there is). Two models are compared on the *same* draws of groups and seeds (paired), which cancels
@@ -26,7 +26,7 @@ RECALLS = np.linspace(0, 1, 101)  # COCO's
 
 
 class Hits(NamedTuple):
-    """Detections of a test set, matched at IoU 0.5, best score first.
+    """Detections of a test set, matched at one IoU, best score first.
 
     Attributes:
         scores: float64 (n,); right: bool (n,), which match an instance.
@@ -41,17 +41,18 @@ class Hits(NamedTuple):
     instances: np.ndarray
 
 
-def hits(gt: dict, results: Sequence[dict], groups: Mapping[int, str]) -> Hits:
+def hits(gt: dict, results: Sequence[dict], groups: Mapping[int, str], iou: float = 0.5) -> Hits:
     """Match detections and instances.
 
     Args:
         gt, results: as for `rtslib.evaluate.evaluate`; the 10 best predictions a chip count.
         groups: chip id -> group, for every chip of `gt`; the same for models that are compared.
+        iou: of masks, from which a detection is right.
 
     Raises:
         DataError: as `evaluate`.
     """
-    run = matched(gt, list(results), "segm", iou=0.5, area="all")
+    run = matched(gt, list(results), "segm", iou=iou, area="all")
     chips = list(run.params.imgIds)
     names = sorted({str(groups[c]) for c in chips})
     if len(names) == 1:
@@ -69,7 +70,7 @@ def hits(gt: dict, results: Sequence[dict], groups: Mapping[int, str]) -> Hits:
 
 
 def average_precision(found: Hits, weights: np.ndarray | None = None) -> float:
-    """AP50 of masks, as COCO's, 0-1; `weights` float (units,) says how often each group counts. NaN without
+    """Average precision of masks at the IoU of the hits, as COCO's, 0-1; `weights` float (units,) says how often each group counts. NaN without
     instances."""
     weights = np.ones(len(found.instances)) if weights is None else weights
     total, w = float(weights @ found.instances), weights[found.unit]
@@ -89,8 +90,8 @@ def draw_weights(units: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     return np.stack([np.bincount(rng.integers(units, size=units), minlength=units) for _ in range(draws)])
 
 
-def ap50_draws(of_seeds: Sequence[Hits], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """AP50 on bootstrap samples of groups and seeds.
+def ap_draws(of_seeds: Sequence[Hits], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Average precision on bootstrap samples of groups and seeds.
 
     Args:
         of_seeds: what `hits` returns for a model's seeds, on one test set.

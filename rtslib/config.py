@@ -188,7 +188,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3},
         "transfer": {**_NANO, "epochs": 5},
         "layouts": {  # scale 2.5 brings 10 m pixels to the landscape's 4 m
-            "geotiff": {"scale": 2.5, "crop": 50, "batch_size": 4, "epochs": 6, "test_fraction": 0.2},
+            "geotiff": {"scale": 2.5, "crop": 50, "batch_size": 4, "epochs": 4, "lr": 1e-3, "test_fraction": 0.2},
             "coco": {"crop": 128},
         },
     },

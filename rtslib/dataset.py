@@ -206,12 +206,13 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def collate(samples: Sequence[dict], divisor: int = 32) -> dict:
-    """Batch samples of any sizes: pad at the bottom and right to one size, a multiple of `divisor` px.
+def collate(samples: Sequence[dict]) -> dict:
+    """Batch samples of any sizes: pad at the bottom and right to the largest of them.
+
+    The model pads further, to multiples of its stride, once it has brought the batch to its scale.
 
     Args:
         samples: of one `ChipDataset`, all labelled or none.
-        divisor: stride of the coarsest feature map that must divide the padded size.
 
     Returns:
         `image_ids` list[int]; `sizes` list[(H, W)] before padding; `images` {m: float32 (B, C, Hp, Wp)},
@@ -225,7 +226,7 @@ def collate(samples: Sequence[dict], divisor: int = 32) -> dict:
     if len(labelled) != 1:
         raise ValueError("a batch holds at least one sample, and all of them or none have a target")
     sizes = [tuple(s["size"]) for s in samples]
-    height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes))
+    height, width = (max(side) for side in zip(*sizes))
     first, count = samples[0], len(samples)
     images = {m: x.new_zeros(count, len(x), height, width) for m, x in first["images"].items()}
     valid = {m: torch.zeros(count, height, width, dtype=torch.bool) for m in first["valid"]}

@@ -13,19 +13,19 @@ import numpy as np
 import pandas as pd
 
 from rtslib import grid, study
-from rtslib.bootstrap import Hits, ap50_draws, average_precision, interval
+from rtslib.bootstrap import Hits, ap_draws, average_precision, interval
 from rtslib.config import Config
 from rtslib.errors import ConfigError
 from rtslib.macs import pyramid_macs
 from rtslib.plan import TRIED_WITHOUT
 from rtslib.steptime import run_seconds
-from rtslib.studyrows import curve_rows, judge, reliability_rows, run_row
+from rtslib.studyrows import LOOSE, curve_rows, judge, reliability_rows, run_row
 from rtslib.tables import save_table
 
 #: Models that others are compared with, where the study has them: (two_stage, transfer).
 REFERENCES = {"two_stage": ("data", "rgb_continued"), "transfer": ("data", "rgb")}
 #: Columns of `runs.csv` that `models.csv` has the means of.
-AVERAGED = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "F1", "boundary_iou",
+AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "F1", "boundary_iou",
             "temperature", "ECE_before", "ECE_after", "seconds", "seconds_per_step", "peak_memory_mib")  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
     by_run: dict[tuple[str, int], list[grid.Task]] = {}
     for task in listed:
         by_run.setdefault((task.name, task.seed), []).append(task)
-    rows, curves, bins, found, macs, known = [], [], [], {}, {}, {}
+    rows, curves, bins, found, loose, macs, known = [], [], [], {}, {}, {}, {}
     for (name, _), tasks in by_run.items():
         judged = judge(tasks)
         if name not in macs:
@@ -90,10 +90,14 @@ def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
         curves.append(curve_rows(judged))
         bins.append(reliability_rows(judged))
         found.setdefault(name, []).append(judged.hits())
+        loose.setdefault(name, []).append(judged.hits(LOOSE))
     runs = save_table(pd.DataFrame(rows), tables / "runs.csv")
-    draws = {name: ap50_draws(of_seeds) for name, of_seeds in found.items()}
-    save_table(model_table(runs, draws), tables / "models.csv")
-    save_table(gain_table(found, draws, REFERENCES[first.kind]), tables / "gains.csv")
+    drawn = [{name: ap_draws(of_seeds) for name, of_seeds in hits.items()} for hits in (found, loose)]
+    save_table(model_table(runs, *drawn), tables / "models.csv")
+    at50, at25 = (gain_table(h, d, REFERENCES[first.kind]) for h, d in zip((found, loose), drawn, strict=True))
+    names = {"AP50_gain": "AP25_gain", "low": "AP25_low", "high": "AP25_high"}
+    at25 = at25.drop(columns="share_ahead").rename(columns=names)
+    save_table(at50.merge(at25, on=["model", "over"]), tables / "gains.csv")
     save_table(pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean(), tables / "curves.csv")
     save_table(pd.concat(bins)[["model", "seed", "when", "low", "high", "count", "score", "right"]], tables / "reliability.csv")
     if first.kind == "two_stage":
@@ -107,20 +111,26 @@ def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
     return tables
 
 
-def model_table(runs: pd.DataFrame, draws: dict[str, np.ndarray]) -> pd.DataFrame:
+def model_table(
+    runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[str, np.ndarray]
+) -> pd.DataFrame:
     """Average the rows of each model's seeds.
 
+    Args:
+        runs: rows of `rtslib.studyrows.run_row`.
+        draws, loose: model -> bootstrap samples of its AP50, of its AP25.
+
     Returns:
-        One row a model: seeds; means of `AVERAGED`; AP50_sd (over seeds, NaN for one); AP50_low and AP50_high
-        (95 % bootstrap interval of the mean, over groups and seeds); fusion, modalities and costs.
+        One row a model: seeds; means of `AVERAGED`; AP50_sd (over seeds, NaN for one); AP50_low and AP50_high, AP25_low
+        and AP25_high (95 % bootstrap interval of the mean, over groups and seeds); fusion, modalities and costs.
     """
     rows = []
     for name, part in runs.groupby("model", sort=False):
-        low, high = interval(draws[name])
+        (low, high), (low25, high25) = interval(draws[name]), interval(loose[name])
         same = part.iloc[0][["fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before",
                              "image_passes", "macs", "chips", "instances"]]  # fmt: skip
         means = {k: part[k].astype(float).mean() for k in AVERAGED}
-        spread = {"AP50_sd": part["AP50"].std(), "AP50_low": low, "AP50_high": high}
+        spread = {"AP50_sd": part["AP50"].std(), "AP50_low": low, "AP50_high": high, "AP25_low": low25, "AP25_high": high25}
         rows.append({"model": name, "seeds": len(part), **means, **spread, **same.to_dict()})
     return pd.DataFrame(rows)
 

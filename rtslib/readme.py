@@ -6,6 +6,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -49,10 +50,11 @@ def study_section(tables: Path, title: str) -> str:
     first, over = models.iloc[0], list(gains["over"].unique())
     rows = [
         [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP50_sd:.3f}", f"{m.AP:.3f}",
-         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
+         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), *_loose(m, gains, over), f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
         for m in models.itertuples()
     ]  # fmt: skip
-    head = ["model", "mask AP50 (95 %)", "sd, seeds", "AP", "F1", *(f"AP50 over `{r}`" for r in over), "ECE before, after"]
+    more = ["mask AP25 (95 %)", *(f"AP25 over `{r}`" for r in over)] if "AP25" in models else []
+    head = ["model", "mask AP50 (95 %)", "sd, seeds", "AP", "F1", *(f"AP50 over `{r}`" for r in over), *more, "ECE before, after"]
     said = (
         f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {models.seeds.min()} seeds: means, "
         "95 % bootstrap intervals over sites and seeds, differences paired."
@@ -89,9 +91,17 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _gain(gains: pd.DataFrame, model: str, over: str) -> str:
-    row = gains[(gains["model"] == model) & (gains["over"] == over)]
-    return "" if row.empty else "{0.AP50_gain:+.3f} ({0.low:+.3f} to {0.high:+.3f})".format(row.iloc[0])
+def _gain(gains: pd.DataFrame, model: str, over: str, columns: tuple[str, str, str] = ("AP50_gain", "low", "high")) -> str:
+    row = gains.loc[(gains["model"] == model) & (gains["over"] == over), list(columns)]
+    return "" if row.empty else "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.iloc[0])
+
+
+def _loose(m: Any, gains: pd.DataFrame, over: list[str]) -> list[str]:
+    """Cells on AP25, in tables that have it."""
+    if "AP25" not in m._fields:
+        return []
+    columns = ("AP25_gain", "AP25_low", "AP25_high")
+    return [f"{m.AP25:.3f} ({m.AP25_low:.3f} to {m.AP25_high:.3f})", *(_gain(gains, m.model, r, columns) for r in over)]
 
 
 def rewritten(readme: str, section: str) -> str:

@@ -4,6 +4,7 @@
     model.pt     the (averaged) weights, {parameter name: tensor}
     log.csv      one row an epoch
     split.csv    chip, name, group, side
+    predictions_val.json  COCO results on the validation side, if there is one
     run.json     key, git state, seed, versions, hardware, data fingerprint, passes, wall time, finished
 
 The *key* is a hash of config, data, split and initial weights; two runs with the same key are the same.
@@ -27,6 +28,8 @@ from rtslib.files import read_json, sha256, whole
 
 #: Key of `init` for a run that all weights come from.
 WHOLE = "all"
+#: A run's predictions on its validation side.
+VAL_FILE = "predictions_val.json"
 
 
 def run_key(config: Config, fingerprint: str, split: str, init: Mapping[str, Path] | None) -> str:

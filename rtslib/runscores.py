@@ -36,13 +36,13 @@ def score(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = 
     Raises:
         DataError: the side has no chips.
     """
-    from rtslib.bootstrap import ap50_draws, interval
+    from rtslib.bootstrap import ap_draws, interval
     from rtslib.evaluate import evaluate
     from rtslib.steptime import run_seconds
 
     run = Path(run)
     scores = evaluate(chipset.coco(side_chips(chipset, split, side)), predictions(run, chipset, split, side))
-    low, high = interval(ap50_draws([_hits(run, chipset, split, side)]))
+    low, high = interval(ap_draws([_hits(run, chipset, split, side)]))
     config = read_json(run / "config.json")
     row = {
         "model": run.name,
@@ -66,13 +66,13 @@ def gains(
         One row per other run: model, over, AP50_gain (fractions; positive where `run` is ahead), low and high
         (95 % interval), and share_ahead, that of the samples in which it is.
     """
-    from rtslib.bootstrap import ap50_draws, average_precision, interval
+    from rtslib.bootstrap import ap_draws, average_precision, interval
 
     own = _hits(run, chipset, split, side)
-    draws, rows = ap50_draws([own]), []
+    draws, rows = ap_draws([own]), []
     for other in others:
         theirs = _hits(other, chipset, split, side)
-        difference = draws - ap50_draws([theirs])
+        difference = draws - ap_draws([theirs])
         low, high = interval(difference)
         known = difference[np.isfinite(difference)]
         rows.append(

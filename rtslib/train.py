@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from rtslib.calibration import fit_temperature, judged
+from rtslib.calibration import fit_temperature, judged, tempered
 from rtslib.chips import Chip, ChipSet
 from rtslib.config import Config
 from rtslib.dataset import ChipDataset, band_statistics, collate
@@ -22,8 +22,8 @@ from rtslib.errors import TrainingError
 from rtslib.files import write_json
 from rtslib.logs import read_log
 from rtslib.memory import peak_mib, reset_peak
-from rtslib.predict import predict
-from rtslib.runs import claim, initialise, relative_paths, run_key, save_weights
+from rtslib.predict import predict, write_results
+from rtslib.runs import VAL_FILE, claim, initialise, relative_paths, run_key, save_weights
 from rtslib.splits import save_split, split_by_group
 
 
@@ -79,7 +79,7 @@ def train(
     steps = _fit(model, chipset, chips, out, progress)
     memory = peak_mib()
     save_weights(out / "model.pt", model)
-    temperature, said = _calibrated(model, chipset, chips.get("val", []))
+    temperature, said = _calibrated(model, chipset, chips.get("val", []), out)
     config.updated(temperature=temperature).save(out / "config.json")
     end = {**_end_record(model, chips, steps, out), "peak_memory_mib": memory, "calibration": said}
     write_json(out / "run.json", {**record, **end})
@@ -112,11 +112,17 @@ def _start_record(key: str, config: Config, chipset: ChipSet, init: dict[str, st
     }
 
 
-def _calibrated(model: Detector, chipset: ChipSet, chips: list[Chip]) -> tuple[float, str]:
-    """Fit the temperature of the scores on the validation chips; 1 where that cannot be. Says which."""
+def _calibrated(model: Detector, chipset: ChipSet, chips: list[Chip], out: Path) -> tuple[float, str]:
+    """Fit the temperature of the scores on the validation chips; 1 where that cannot be. Says which.
+
+    The predictions on these chips, with the scaled scores, stay in the run's folder.
+    """
     if not chips:
         return 1.0, "no validation side: scores are not calibrated"
-    fitted = fit_temperature(*judged(chipset.coco(chips), predict(model, chipset, chips)))
+    found = predict(model, chipset, chips)
+    fitted = fit_temperature(*judged(chipset.coco(chips), found))
+    scores = tempered(torch.tensor([r["score"] for r in found]), fitted or 1.0).tolist()
+    write_results(out / VAL_FILE, [{**r, "score": score} for r, score in zip(found, scores, strict=True)])
     if fitted is None:
         return 1.0, "no right, or no wrong detection on the validation side: scores are not calibrated"
     return fitted, f"temperature {fitted:.3f}, fitted on {len(chips)} validation chips"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from chip_folders import box_mask
 
-from rtslib.bootstrap import ap50_draws, average_precision, hits, interval
+from rtslib.bootstrap import ap_draws, average_precision, hits, interval
 from rtslib.evaluate import evaluate
 from rtslib.masks import encode
 
@@ -22,7 +22,7 @@ def truth_and_results(found):
 
 def draws_of(gt, results, groups, draws, seed=0):
     """Draws of a model with one seed."""
-    return ap50_draws([hits(gt, results, groups)], draws, seed)
+    return ap_draws([hits(gt, results, groups)], draws, seed)
 
 
 def test_a_perfect_model_has_no_uncertainty_and_an_empty_one_neither():
@@ -105,6 +105,6 @@ def test_seeds_are_drawn_too():
     gt, everything = truth_and_results([True] * 6)
     groups = {i: f"g{i}" for i in range(1, 7)}
     good, bad = hits(gt, everything, groups), hits(gt, [], groups)
-    draws = ap50_draws([good, bad], 400)
+    draws = ap_draws([good, bad], 400)
     assert set(np.round(draws, 6)) == {0.0, 0.5, 1.0} and 0.4 < draws.mean() < 0.6
-    assert set(ap50_draws([good, good], 50)) == {1.0}
+    assert set(ap_draws([good, good], 50)) == {1.0}

@@ -220,21 +220,19 @@ def test_boxes_of_nothing():
 # --- batches
 
 
-def test_collate_pads_bottom_right_to_the_divisor():
+def test_collate_pads_bottom_right_to_the_largest():
     pixels = [np.full((5, 6, 40), 0.5), np.full((5, 33, 8), 0.25)]
     chips, _ = chip_set(pixels, [[corner((6, 40))], []])
     dataset = ChipDataset(chips, chips.chips, MODALITIES)
     batch = collate([dataset[0], dataset[1]])
     assert batch["image_ids"] == [1, 2] and batch["sizes"] == [(6, 40), (33, 8)]
-    assert batch["images"]["rgb"].shape == (2, 3, 64, 64) and batch["valid"]["rgb"].shape == (2, 64, 64)
+    assert batch["images"]["rgb"].shape == (2, 3, 33, 40) and batch["valid"]["rgb"].shape == (2, 33, 40)
     for k, (h, w) in enumerate(batch["sizes"]):
         assert batch["valid"]["terrain"][k].sum() == h * w and batch["valid"]["terrain"][k, :h, :w].all()
         assert torch.equal(batch["images"]["mix"][k, :, :h, :w], dataset[k]["images"]["mix"])
         assert not batch["images"]["mix"][k, :, h:].any() and not batch["images"]["mix"][k, :, :, w:].any()
     assert [len(t["boxes"]) for t in batch["targets"]] == [1, 0]
     assert batch["targets"][0]["masks"].shape == (1, 6, 40)
-    assert collate([dataset[0]], divisor=1)["images"]["rgb"].shape == (1, 3, 6, 40)
-    assert collate([dataset[0]], divisor=8)["images"]["rgb"].shape == (1, 3, 8, 40)
 
 
 def test_collate_without_labels_and_with_some():

@@ -16,7 +16,7 @@ from models import small_config
 from test_bootstrap import truth_and_results
 
 from rtslib import fusionstudy, grid, redraw, study, studycharts
-from rtslib.bootstrap import ap50_draws, hits
+from rtslib.bootstrap import ap_draws, hits
 from rtslib.boundary import boundary, boundary_iou
 from rtslib.errors import ConfigError
 from rtslib.macs import pyramid_macs
@@ -104,7 +104,7 @@ def models_of(*found):
 def test_gains_are_paired_and_signed():
     half, most = [True, False] * 6, [True] * 11 + [False]
     found = models_of(("data", [half, half]), ("better", [most, most]), ("same", [half, half]))
-    draws = {name: ap50_draws(h) for name, h in found.items()}
+    draws = {name: ap_draws(h) for name, h in found.items()}
     gains = fusionstudy.gain_table(found, draws, ["data", "absent"]).set_index("model")
     assert list(gains.index) == ["better", "same"] and set(gains["over"]) == {"data"}
     assert gains.loc["better", "AP50_gain"] > 0.3 and gains.loc["better", "low"] >= 0
@@ -117,7 +117,8 @@ def test_means_are_over_seeds():
     rows = {k: [1.0, 2.0] for k in fusionstudy.AVERAGED} | {"model": ["a", "a"], "AP50": [0.2, 0.4]}
     same = ("fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before", "image_passes",
             "macs", "chips", "instances")  # fmt: skip
-    table = fusionstudy.model_table(pd.DataFrame(rows | {k: [7, 7] for k in same}), {"a": np.linspace(0, 1, 1001)})
+    table = fusionstudy.model_table(pd.DataFrame(rows | {k: [7, 7] for k in same}), {"a": np.linspace(0, 1, 1001)}, {"a": np.linspace(0, 2, 1001)})
+    assert tuple(table.loc[0, ["AP25_low", "AP25_high"]]) == pytest.approx((0.05, 1.95))
     row = table.iloc[0]
     assert row["AP50"] == pytest.approx(0.3) and row["AP50_sd"] == pytest.approx(0.02**0.5) and row["seeds"] == 2
     assert (row["AP50_low"], row["AP50_high"]) == pytest.approx((0.025, 0.975)) and row["macs"] == 7

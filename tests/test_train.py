@@ -14,9 +14,12 @@ from rtslib.chips import open_chips
 from rtslib.config import Config
 from rtslib.detector import build_model
 from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
+from rtslib.files import read_json
 from rtslib.lit import Lit, averaging_decay, parameter_groups, rate
 from rtslib.logs import read_log
 from rtslib.runs import initialise, load_run, load_weights, read_run
+from rtslib.splits import load_split
+from rtslib.study import side_chips
 from rtslib.synthetic import write_challenge
 from rtslib.train import train
 
@@ -255,8 +258,12 @@ def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatc
     from rtslib.predict import predict
 
     scaled = [r["score"] for r in predict(model, chips, chips.chips[:2])]
+    val = side_chips(chips, load_split(run / "split.csv", chips), "val")
+    for kept, anew in zip(read_json(run / "predictions_val.json"), predict(model, chips, val), strict=True):
+        assert kept["segmentation"] == anew["segmentation"] and kept["score"] == pytest.approx(anew["score"], abs=1e-6)
     model.config = found.updated(temperature=1.0)
     plain = torch.tensor([r["score"] for r in predict(model, chips, chips.chips[:2])])
     torch.testing.assert_close(torch.tensor(scaled), (torch.logit(plain) / 2).sigmoid(), atol=1e-5, rtol=1e-4)
     alone = train(chips, tmp_path / "alone", config(data, "terrain", epochs=1, val_fraction=0.0), progress=False)
+    assert not (alone / "predictions_val.json").exists()
     assert load_run(alone)[1].temperature == 1.0 and "no validation side" in read_run(alone)["calibration"]
