@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from rtslib import climap  # noqa: F401  (adds its commands)
 from rtslib.cli import app, fail
 from rtslib.errors import RtsError
 

@@ -47,6 +47,7 @@ _ALL = (
     Band("nir", "count or reflectance", -0.2, 65535, True),
     Band("ndwi", "1", -1, 1, True),
     Band("slope", "degree", 0, 90, True),
+    Band("elevation", "m", -500, 9000, True),  # of no modality: what regions derive terrain bands from
 )
 BANDS: dict[str, Band] = {b.name: b for b in _ALL}
 

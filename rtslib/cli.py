@@ -153,15 +153,23 @@ def validate(
 
 @app.command()
 def evaluate(
-    data: Data,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of labelled chips, any layout.")] = None,
     predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="COCO results to score.")] = None,
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a run, to predict with now.")] = None,
     side: Annotated[
         Literal["all", "train", "val", "test"], typer.Option(help="With --run: side of its split to score.")
     ] = "all",
+    map_: Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Instead: mapped polygons.")] = None,
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: known polygons.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score predictions, or a run, against the labels."""
+    """Score predictions or a run against the labels, or a map against known slumps."""
+    if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
+        raise ConfigError("give --data, or --map with --truth")
+    if map_ is not None:
+        from rtslib.climap import score_map
+
+        return print(score_map(map_, truth, as_json))
     if (predictions is None) == (run is None):
         raise ConfigError("give either --predictions or --run")
     if run is None and side != "all":
@@ -183,31 +191,6 @@ def evaluate(
             results = _predict(model, chipset, chips)
         scores = score(chipset.coco(chips), results)
     print(json.dumps(scores, indent=1) if as_json else as_text(scores))
-
-
-@app.command(name="map")
-def map_(
-    run: Run,
-    scene: Annotated[Path, typer.Option(metavar="DIR", help="Folder of GeoTIFFs on one grid.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for polygons, figure and map.")],
-    window: Annotated[int, typer.Option(min=1, help="Side of a window, px.")] = 256,
-    overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring windows, px.")] = 64,
-    score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a polygon on the map.")] = 0.3,
-) -> None:
-    """Map a scene: polygons, a figure and an offline web map."""
-    from rtslib.files import whole
-    from rtslib.mapfigure import map_figure
-    from rtslib.mapping import map_scene
-    from rtslib.scenes import open_scene
-    from rtslib.webmap import write_webmap
-
-    model, config = _load(run)
-    place = open_scene(scene)
-    found = map_scene(model, config, place, out, window, overlap, score, progress=_progress)
-    write_webmap(place, found, out / "map.html", least=score)
-    with whole(out / "map.png") as part:
-        map_figure(place, found, least=score).savefig(part)
-    print(f"{out}: {len(found)} slumps in detections.gpkg, map.png and map.html")
 
 
 def fail(message: str) -> int:
@@ -274,10 +257,10 @@ def _predict(
     """Predict, counting chips on stderr."""
     from rtslib.predict import predict as run_model
 
-    return run_model(model, chipset, chips, progress=_progress, hidden=hidden)
+    return run_model(model, chipset, chips, progress=progress_on_stderr, hidden=hidden)
 
 
-def _progress(done: int, total: int) -> None:
+def progress_on_stderr(done: int, total: int) -> None:
     """Count on stderr if that is a terminal."""
     if sys.stderr.isatty():
         print(f"\r{done} of {total}", end="\n" if done == total else "", file=sys.stderr)

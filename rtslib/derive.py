@@ -5,7 +5,7 @@ formula reads it.
 
 Sources: NDVI, Rouse et al. 1974 (NASA SP-351, 309-317). NDWI, McFeeters 1996 (Int. J. Remote Sensing
 17(7), 1425-1432). Shaded relief, Horn 1981 (Proc. IEEE 69(1), 14-47): his weighted 3 x 3 gradient and
-a Lambertian surface.
+a Lambertian surface. Relative elevation, Nitze et al. 2021 (doi 10.3390/rs13214294).
 """
 
 import numpy as np
@@ -13,7 +13,10 @@ import numpy as np
 #: Sun of the shaded relief, degrees: the cartographic convention (north-west, half way up).
 AZIMUTH, ALTITUDE = 315.0, 45.0
 
-#: Derived band -> measured bands that it needs, in the order of the bands of a stack.
+#: Radius of the disc whose mean is the reference of relative elevation, metres.
+DISC_RADIUS_M = 50.0
+
+#: Derived band -> measured bands that it needs, in the order of the bands of a stack (`rtslib.region` has its own).
 NEEDS: dict[str, tuple[str, ...]] = {
     "ndvi": ("red", "nir"),
     "ndwi": ("green", "nir"),
@@ -89,3 +92,39 @@ def shaded_relief(elevation: np.ndarray, pixel_size: tuple[float, float]) -> np.
     # Horn's gradient does not read the pixel itself: its own void must count too.
     cosine[np.isnan(z[1:-1, 1:-1])] = np.nan
     return (255 * np.maximum(cosine, 0)).astype(np.float32)
+
+
+def relative_elevation(elevation: np.ndarray, pixel_size: tuple[float, float]) -> np.ndarray:
+    """Return the height of each pixel above the mean of a disc of 100 m diameter (Nitze et al. 2021).
+
+    The disc holds the pixels whose centres are at most `DISC_RADIUS_M` away, 25 px across at 4 m; voids and
+    what lies beyond the border are left out of its mean, so nothing is mirrored or made up.
+
+    Args:
+        elevation: (H, W) metres; NaN = void.
+        pixel_size: (width, height) of a pixel in metres, both positive.
+
+    Returns:
+        float32 (H, W) metres; NaN where the pixel is NaN.
+    """
+    z = np.asarray(elevation, dtype=np.float64)
+    known = ~np.isnan(z)
+    total = _disc_sum(np.where(known, z, 0), pixel_size)
+    count = _disc_sum(known.astype(np.float64), pixel_size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (z - total / count).astype(np.float32)
+
+
+def _disc_sum(values: np.ndarray, pixel_size: tuple[float, float]) -> np.ndarray:
+    """Sum float64 (H, W) over the disc around each pixel, 0 beyond the border: a run of each row, by prefix sums."""
+    height, width = values.shape
+    dx, dy = pixel_size
+    slack = 1e-9  # a centre on the very rim is inside, whatever the division rounds to
+    down, across = (int(DISC_RADIUS_M / d + slack) for d in (dy, dx))
+    prefix = np.pad(values, ((down, down), (across + 1, across))).cumsum(axis=1)
+    out = np.zeros_like(values)
+    for k in range(-down, down + 1):
+        run = int(np.sqrt(max(DISC_RADIUS_M**2 - (k * dy) ** 2, 0)) / dx + slack)
+        rows, left, right = prefix[down + k : down + k + height], across - run, across + run + 1
+        out += rows[:, right : right + width] - rows[:, left : left + width]
+    return out

@@ -24,6 +24,10 @@ class DataError(RtsError):
         tail = f" ({fix})" if fix else ""
         super().__init__(f"{where}: found {found}, expected {expected}{tail}")
 
+    def __reduce__(self) -> tuple:
+        """Travel whole from a worker process."""
+        return type(self), (self.where, self.found, self.expected, self.fix)
+
 
 class ConfigError(RtsError):
     """A knob is unknown or has a value outside its range."""
@@ -59,6 +63,10 @@ class NonFiniteLossError(TrainingError):
         super().__init__(
             f"loss is not finite at step {step} ({listed}): lower `lr`, or look for bad values in the chips"
         )
+
+    def __reduce__(self) -> tuple:
+        """Travel whole from a worker process."""
+        return type(self), (self.losses, self.step)
 
 
 class OutputError(RtsError):

@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -157,13 +158,13 @@ def perform_all(listed: Sequence[Task], workers: int = 2, say: Callable[[str], N
     if workers < 1:
         raise ConfigError(f"workers={workers}: give at least one")
     threads = max(1, (os.cpu_count() or 1) // workers)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when a worker imports torch
-    context = multiprocessing.get_context("spawn")
     done = {task for task in listed if is_done(task)}
     waiting, running = [task for task in listed if task not in done], {}
     if done:
         say(f"{len(done)} of {len(listed)} are there already")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1)
+    with _environment("OMP_NUM_THREADS", str(threads)), pool:  # read when a worker imports torch
         while waiting or running:
             for task in [t for t in waiting if _ready(t, listed, done)][: workers - len(running)]:
                 waiting.remove(task)
@@ -171,6 +172,19 @@ def perform_all(listed: Sequence[Task], workers: int = 2, say: Callable[[str], N
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 _finish(future, running, done, len(listed), say, pool)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable, for processes that are started meanwhile."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _end_with(parent: int) -> None:

@@ -34,7 +34,7 @@ def map_figure(
 
     Args:
         scene: the opened scene; its truth is drawn if known.
-        detections: what `rtslib.mapping.map_scene` returned, in the scene's CRS.
+        detections: what `rtslib.mapping.map_region` returned, in the scene's CRS.
         title: one line above the map.
         least: score at the lower end of the colour ramp; the upper end is 1.
         height: of the figure, inches.

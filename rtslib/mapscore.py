@@ -2,7 +2,8 @@
 
 A detection is *right* (a true positive) if its IoU with a known slump reaches a threshold, and that slump
 is not taken by a better detection; matching is greedy by score, as in COCO. Precision is the share of
-right detections, recall the share of known slumps that were found, F1 their harmonic mean.
+right detections, recall the share of known slumps that were found, F1 their harmonic mean. A wrong detection
+that reaches the threshold with a slump that a better one took is a *duplicate*: the slump was mapped twice.
 
 Source of the matching rule: Lin et al. 2014 (COCO), with polygons in place of masks.
 """
@@ -27,6 +28,7 @@ class MapScore:
         tp, fp, fn: right detections, wrong detections, missed slumps.
         precision, recall, f1: 0-1; None where there is nothing to divide by.
         pairs: (row position in `pred`, row position in `truth`, IoU) of the right detections.
+        duplicates: the same of wrong detections that reach the threshold with a slump that was taken, and that slump.
     """
 
     iou: float
@@ -37,6 +39,7 @@ class MapScore:
     recall: float | None
     f1: float | None
     pairs: tuple[tuple[int, int, float], ...]
+    duplicates: tuple[tuple[int, int, float], ...] = ()
 
 
 def match_polygons(pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", iou: float = 0.5) -> MapScore:
@@ -55,24 +58,28 @@ def match_polygons(pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", iou: flo
     found, known = pred.geometry.values, truth.to_crs(pred.crs).geometry.values
     tree = shapely.STRtree(known)
     free = set(range(len(known)))
-    pairs = []
+    pairs, again = [], []
     for p in (-pred["score"].to_numpy()).argsort(kind="stable").tolist():
-        scored = [(_iou(found[p], known[t]), -t) for t in tree.query(found[p]).tolist() if t in free]
-        best, t = max(scored, default=(0.0, 0))
-        if best >= iou:
+        scored = [(overlap(found[p], known[t]), -t) for t in tree.query(found[p]).tolist()]
+        reached = [s for s in scored if s[0] >= iou]
+        best, t = max((s for s in reached if -s[1] in free), default=(0.0, 0))
+        if best:
             free.remove(-t)
             pairs.append((p, -t, best))
+        elif reached:
+            best, t = max(reached)
+            again.append((p, -t, best))
     tp, fp, fn = len(pairs), len(found) - len(pairs), len(free)
     return MapScore(
         iou, tp, fp, fn,
         precision=tp / (tp + fp) if tp + fp else None,
         recall=tp / (tp + fn) if tp + fn else None,
         f1=2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
-        pairs=tuple(pairs),
+        pairs=tuple(pairs), duplicates=tuple(again),
     )  # fmt: skip
 
 
-def _iou(a: shapely.Geometry, b: shapely.Geometry) -> float:
-    """Return intersection over union of two polygons, 0-1."""
+def overlap(a: shapely.Geometry, b: shapely.Geometry) -> float:
+    """Return intersection over union of two polygons in one CRS, 0-1."""
     both = a.intersection(b).area
     return both / (a.area + b.area - both) if both else 0.0

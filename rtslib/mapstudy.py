@@ -14,8 +14,9 @@ import pandas as pd
 from rtslib import study
 from rtslib.errors import DataError
 from rtslib.files import whole
-from rtslib.mapping import measure
+from rtslib.ground import measure
 from rtslib.mapscore import match_polygons
+from rtslib.polygons import PROVENANCE
 from rtslib.scenes import Scene, mosaic_group, open_scene
 
 if TYPE_CHECKING:
@@ -125,15 +126,24 @@ def window_of(chipset: "ChipSet") -> int:
     return min(max(-(-side // 32) * 32, 256), 512)
 
 
+def provenance(run: str | Path, image_date: str = "") -> dict[str, str]:
+    """Return what tells the polygons of this run's model from others (`rtslib.polygons.PROVENANCE`). Raises DataError."""
+    from rtslib.files import sha256
+    from rtslib.runs import read_run
+
+    key = read_run(run).get("key", "")
+    return {"run_id": key[:12], "model_sha256": sha256(Path(run) / "model.pt"), "image_date": image_date}
+
+
 def map_table(detections: "gpd.GeoDataFrame", scene: Scene, iou: float = 0.5) -> pd.DataFrame:
     """Return the map as a table, one row a detection.
 
     Returns:
-        Columns of `rtslib.mapping.map_scene`, `lon` and `lat` of a point inside (degrees, WGS 84) and,
+        Columns of `rtslib.polygons.to_polygons` but the provenance, which is one for all rows, `lon` and `lat` of a point inside (degrees, WGS 84) and,
         where the truth is known, `matches`: id (or row number from 1) of the known slump it matches, if any.
     """
     points = detections.geometry.representative_point().to_crs("EPSG:4326")
-    table = pd.DataFrame(detections.drop(columns="geometry")).assign(
+    table = pd.DataFrame(detections.drop(columns=["geometry", *PROVENANCE], errors="ignore")).assign(
         lon=points.x.round(6), lat=points.y.round(6)
     )
     if scene.truth is None:

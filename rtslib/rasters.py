@@ -154,7 +154,7 @@ class Stack:
                     valid = file.read_masks([layer.index for layer in here], window=ranges) > 0
             except RasterioError as e:
                 raise DataError(path, f"unreadable pixels: {_one_line(e)}", "a whole GeoTIFF") from e
-            out |= {layer.name: _physical(layer, v, ok) for layer, v, ok in zip(here, values, valid)}
+            out |= {layer.name: physical(layer, v, ok) for layer, v, ok in zip(here, values, valid)}
         return out
 
 
@@ -256,8 +256,20 @@ def _layers(file: rasterio.DatasetReader, path: Path) -> list[Layer]:
     return layers
 
 
-def _physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Scale the numbers of one layer, nodata to NaN, and check them against the band's contract."""
+def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Scale the numbers of one layer, nodata to NaN, and check them against the band's contract.
+
+    Args:
+        layer: the band they are of.
+        values: (h, w) as the file has them, any real dtype.
+        valid: bool (h, w), False = nodata.
+
+    Returns:
+        float32 (h, w) in the unit of `BANDS[layer.name]`, NaN = nodata.
+
+    Raises:
+        DataError: a value outside the band's range, or NaN where the band may have none.
+    """
     band, where = BANDS[layer.name], f"{layer.path}, band {layer.index}"
     out = values * np.float64(layer.scale) + layer.offset
     empty = np.isnan(out)

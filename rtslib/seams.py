@@ -21,11 +21,12 @@ Why not box NMS or clustering: see the seam reports on detectree2 (#226) and mmd
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import shapely
 from rasterio.windows import Window
+from scipy import ndimage
 
 from rtslib import masks
 
@@ -46,12 +47,16 @@ class Placed:
         row, col: scene pixel of the mask's upper left corner.
         mask: bool (h, w), cropped to what it shows.
         score: 0-1; of a slump, the highest of its pieces.
+        modalities: bit k is set where modality k had a valid pixel under the mask, in any window.
+        nodata: whether the mask meets pixels that no modality has.
     """
 
     row: int
     col: int
     mask: np.ndarray
     score: float
+    modalities: int = field(default=0, kw_only=True)
+    nodata: bool = field(default=False, kw_only=True)
 
     @property
     def rect(self) -> Rect:
@@ -73,13 +78,16 @@ class Slump(Placed):
     windows: int
 
 
-def piece(mask: np.ndarray, score: float, window: Window) -> Piece | None:
+def piece(
+    mask: np.ndarray, score: float, window: Window, valid: Sequence[np.ndarray] = ()
+) -> Piece | None:
     """Crop a window's mask to its instance and place it in the scene.
 
     Args:
         mask: bool (window height, window width).
         score: 0-1.
         window: where the mask lies in the scene, whole pixels.
+        valid: one a modality, bool of the mask's shape, where it has data; none: not known.
 
     Returns:
         The piece, or None if the mask is empty.
@@ -91,7 +99,11 @@ def piece(mask: np.ndarray, score: float, window: Window) -> Piece | None:
     r, c = int(rows[0]), int(cols[0])
     cropped = mask[r : rows[-1] + 1, c : cols[-1] + 1].copy()
     rect = (top, left, top + int(window.height), left + int(window.width))
-    return Piece(top + r, left + c, cropped, float(score), rect)
+    bits = sum(1 << k for k, ok in enumerate(valid) if (ok & mask).any())
+    around = np.s_[max(r - 1, 0) : rows[-1] + 2, max(c - 1, 0) : cols[-1] + 2]
+    void = ~np.logical_or.reduce([ok[around] for ok in valid]) if len(valid) else np.zeros(1, bool)
+    nodata = bool(void.any() and (ndimage.binary_dilation(mask[around], iterations=1) & void).any())
+    return Piece(top + r, left + c, cropped, float(score), rect, modalities=bits, nodata=nodata)
 
 
 def merge(pieces: Sequence[Piece], agreement: float = AGREEMENT) -> tuple[list[Slump], int]:
@@ -172,7 +184,9 @@ def _union(group: list[Piece]) -> Slump:
     mask = np.zeros((r1 - r0, c1 - c0), dtype=bool)
     for p in group:
         mask[p.row - r0 : p.rect[2] - r0, p.col - c0 : p.rect[3] - c0] |= p.mask
-    return Slump(r0, c0, mask, max(p.score for p in group), len({p.window for p in group}))
+    bits = int(np.bitwise_or.reduce([p.modalities for p in group]))
+    score, windows = max(p.score for p in group), len({p.window for p in group})
+    return Slump(r0, c0, mask, score, windows, modalities=bits, nodata=any(p.nodata for p in group))
 
 
 def _share_pixels(slumps: list[Slump]) -> tuple[list[Slump], int]:
@@ -196,7 +210,7 @@ def _share_pixels(slumps: list[Slump]) -> tuple[list[Slump], int]:
             duplicates += 1
         parts, _ = masks.label_instances(_without(s, better.values()))
         if parts:
-            final[i] = Slump(s.row, s.col, np.logical_or.reduce(parts), s.score, s.windows)
+            final[i] = replace(s, mask=np.logical_or.reduce(parts))
     return list(final.values()), duplicates
 
 

@@ -26,7 +26,7 @@ from rtslib import overview, webpanel
 from rtslib.errors import OutputError
 from rtslib.files import write_text
 from rtslib.mapfigure import SCORE_RAMP, TRUTH_COLOUR
-from rtslib.mapping import measure
+from rtslib.ground import measure
 from rtslib.scenes import Scene
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def write_webmap(
 
     Args:
         scene: the opened scene; its truth is shown if known.
-        detections: what `rtslib.mapping.map_scene` returned.
+        detections: what `rtslib.mapping.map_region` returned.
         path: HTML file to write.
         title: heading of the panel.
         least: lower end of the score ramp and of the filter; the upper end is 1.
@@ -138,7 +138,7 @@ def geojson(frame: "gpd.GeoDataFrame", what: str) -> dict:
     """Return polygons as GeoJSON in EPSG:4326 (1e-6 degrees), with the texts of their pop-ups.
 
     Args:
-        frame: polygons in any CRS; columns of `map_scene` are shown if there.
+        frame: polygons in any CRS; columns of `rtslib.polygons.to_polygons` are shown if there.
         what: the word before the number, such as "Detection".
 
     Returns:

@@ -4,63 +4,17 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-import torch
 from affine import Affine
-from scipy import ndimage
-from shapely.geometry import Polygon, box
+from shapely.geometry import Polygon
 
+from maps import CONFIG, TRANSFORM, Threshold, map_scene, on_ground, write
 from rtslib.chips import open_chips
 from rtslib.config import Config
 from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
-from rtslib.mapping import COLUMNS, MAP_FILE, equal_area_crs, map_scene, measure
+from rtslib.ground import equal_area_crs, measure
 from rtslib.mapscore import match_polygons
+from rtslib.polygons import COLUMNS, MAP_FILE, PARQUET_FILE
 from rtslib.scenes import mosaic_group, open_scene
-
-TRANSFORM = Affine(10, 0, 500_000, 0, -10, 7_700_000)
-CONFIG = Config(modalities={"terrain": ["relative_elevation"]})
-
-
-class Threshold(torch.nn.Module):
-    """A "detector": every 8-connected part of a valid band above 5 is an instance of score value / 10."""
-
-    def __init__(self, nan=False):
-        super().__init__()
-        self.nan, self.batches = nan, []
-
-    def forward(self, batch):
-        (image,), (valid,) = batch["images"].values(), batch["valid"].values()
-        assert image.shape[-1] % 32 == 0 and image.shape[-2] % 32 == 0 and valid.dtype == torch.bool
-        self.batches.append(len(image))
-        return [
-            self._one(i[0, :h, :w], v[:h, :w])
-            for i, v, (h, w) in zip(image, valid, batch["sizes"], strict=True)
-        ]
-
-    def _one(self, image, valid):
-        labels, n = ndimage.label(((image > 5) & valid).numpy(), structure=np.ones((3, 3)))
-        masks = [labels == k for k in range(1, n + 1)]
-        scores = [float("nan") if self.nan else float(image[torch.from_numpy(m)].max()) / 10 for m in masks]
-        stacked = torch.from_numpy(np.array(masks, dtype=np.float32).reshape(n, *image.shape))
-        return {
-            "scores": torch.tensor(scores),
-            "masks": stacked,
-            "labels": torch.ones(n),
-            "boxes": torch.zeros(n, 4),
-        }
-
-
-def write(
-    path, values, name="relative_elevation", crs="EPSG:32608", transform=TRANSFORM, nodata=-999.0, **tags
-):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {"driver": "GTiff", "height": values.shape[0], "width": values.shape[1], "count": 1, "crs": crs,
-               "transform": transform, "dtype": values.dtype, "nodata": nodata}  # fmt: skip
-    with rasterio.open(path, "w", **profile) as d:
-        d.write(values, 1)
-        d.descriptions = (name,)
-        for k, v in tags.items():
-            setattr(d, k, v)
-
 
 @pytest.fixture
 def scene(tmp_path):
@@ -73,10 +27,6 @@ def scene(tmp_path):
     v[110:120, 20:40] = 6
     write(tmp_path / "scene" / "dem.tif", v)
     return tmp_path / "scene"
-
-
-def on_ground(r0, c0, r1, c1):
-    return box(500_000 + 10 * c0, 7_700_000 - 10 * r1, 500_000 + 10 * c1, 7_700_000 - 10 * r0)
 
 
 TRUTH = [
@@ -104,8 +54,11 @@ def test_the_file_says_what_was_returned(scene, tmp_path):
     back = gpd.read_file(tmp_path / "out" / MAP_FILE, layer="detections")
     assert back.crs == got.crs and tuple(back.columns) == (*COLUMNS, "geometry")
     assert back.geometry.geom_equals(got.geometry).all()
+    table = gpd.read_parquet(tmp_path / "out" / PARQUET_FILE)
+    assert table.crs == got.crs and table.geometry.geom_equals(got.geometry).all()
     for column in COLUMNS:
-        assert back[column].tolist() == got[column].tolist()
+        assert table[column].tolist() == back[column].tolist() == got[column].tolist()
+    assert back["modalities"].tolist() == ["terrain"] * 4 and not back["touches_nodata"].any()
     assert back["touches_edge"].dtype == bool and back["windows"].iloc[0] == 4
 
 
@@ -143,7 +96,8 @@ def test_windows_without_data_are_skipped_and_counted(tmp_path):
     model, steps = Threshold(), []
     got = map_scene(model, CONFIG, tmp_path / "s", tmp_path / "out", 64, 0, batch_size=3,
                     progress=lambda done, n: steps.append((done, n)))  # fmt: skip
-    assert got.attrs["counts"] == {"windows": 4, "skipped": 2, "pieces": 1, "duplicates": 0}
+    counts = {"windows": 4, "skipped": 2, "pieces": 1, "duplicates": 0, "blocks": 1, "blocks_resumed": 0}
+    assert got.attrs["counts"] == counts and got["touches_nodata"].tolist() == [True]
     assert sum(model.batches) == 2 and steps[-1] == (4, 4)
     assert got.geometry[0].equals(on_ground(10, 80, 30, 100))
     write(tmp_path / "empty" / "dem.tif", np.full((64, 64), -999, dtype=np.float32))
@@ -177,7 +131,7 @@ def test_a_result_is_not_overwritten_unasked(scene, tmp_path):
         map_scene(Threshold(), CONFIG, scene, out, 64, 16)
     with pytest.raises(WeightsError, match="not finite"):
         map_scene(Threshold(nan=True), CONFIG, scene, out, 64, 16, overwrite=True)
-    assert (out / MAP_FILE).read_bytes() == before and len(list(out.iterdir())) == 1
+    assert (out / MAP_FILE).read_bytes() == before
     assert len(map_scene(Threshold(), CONFIG, scene, out, 64, 16, score=0.75, overwrite=True)) == 2
     assert len(gpd.read_file(out / MAP_FILE)) == 2
 
