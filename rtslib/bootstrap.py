@@ -70,8 +70,10 @@ def hits(gt: dict, results: Sequence[dict], groups: Mapping[int, str], iou: floa
 
 
 def average_precision(found: Hits, weights: np.ndarray | None = None) -> float:
-    """Average precision of masks at the IoU of the hits, as COCO's, 0-1; `weights` float (units,) says how often each group counts. NaN without
-    instances."""
+    """Average precision of masks at the IoU of the hits, as COCO's, 0-1; NaN without instances.
+
+    `weights`, float (units,), says how often each group counts.
+    """
     weights = np.ones(len(found.instances)) if weights is None else weights
     total, w = float(weights @ found.instances), weights[found.unit]
     if not total:

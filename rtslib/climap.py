@@ -23,7 +23,7 @@ def map_(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for polygons, figure and map.")],
     scene: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of GeoTIFFs on one grid.")] = None,
     source: Annotated[list[str] | None, typer.Option(
-        metavar="FILE[=BAND,...]", help="Or rasters, each with its own CRS and pixel size; the first one's grid is used.")] = None,
+        metavar="FILE[=BAND,...]", help="Or rasters, each on its own grid; that of the first one is used.")] = None,
     crs: Annotated[str, typer.Option(help="With --pixel-size: a grid of its own, such as EPSG:3413.")] = "",
     pixel_size: Annotated[float | None, typer.Option(help="In map units of --crs.")] = None,
     aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="Polygons of the area of interest.")] = None,
@@ -79,8 +79,9 @@ def review(folder: MapFolder) -> None:
     with whole(folder / "reviewed.gpkg") as part:
         kept.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
     said = precision_so_far(decided)
-    share = "" if said["precision"] is None else ", which is {precision:.2f} ({low:.2f} to {high:.2f}) of those".format(**said)
-    print(f"{folder / REVIEW}: {said['reviewed']} of {len(decided)} reviewed, {said['accepted']} accepted{share}")
+    print(f"{folder / REVIEW}: {said['reviewed']} of {len(decided)} reviewed, {said['accepted']} of these accepted")
+    if said["precision"] is not None:
+        print("precision of those reviewed: {precision:.2f} (95 %: {low:.2f} to {high:.2f})".format(**said))
     print(f"{folder / 'reviewed.gpkg'}: {len(kept)} slumps")
 
 
@@ -146,7 +147,7 @@ def _refuse_unread(place: "Scene", config: Any) -> None:
     for path in place.stack.files:
         bands = [layer.name for layer in place.stack.layers if layer.path == path]
         if not set(bands) & read:
-            raise ConfigError(f"{path} gives {', '.join(bands)}, which the model does not read ({config.modalities}): leave it out")
+            raise ConfigError(f"{path} gives {', '.join(bands)}, but the model reads {config.modalities}: leave it out")
 
 
 def _draw(place: "Scene", found: Any, out: Path, score: float) -> None:

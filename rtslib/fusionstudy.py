@@ -1,8 +1,8 @@
 """The fusion study: all runs of a plan for several seeds, and the tables that say what came out.
 
 Notebook 06 calls it (`make study`). Tables in `OUT/tables`: `runs.csv` (one row a run and seed), `models.csv`
-(means over seeds, with intervals), `gains.csv` (paired differences to the references), `missing.csv` (AP50 with a modality hidden), `curves.csv`,
-`reliability.csv`; and `folds.csv`, which chip is in which fold. Figures and the README are drawn from these alone
+(means over seeds, with intervals), `gains.csv` (paired differences to the references), `missing.csv` (AP50 with a
+modality hidden), `curves.csv`, `reliability.csv`; and `folds.csv`, which chip is in which fold. Figures and the README are drawn from these alone
 (`rtslib.redraw`).
 """
 

@@ -68,7 +68,9 @@ def measure_map(run: str | Path, scene: str | Path, window: int, overlap: int, w
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def memory_table(run: str | Path, scene: str | Path, window: int, overlap: int, times: tuple[int, ...] = (1, 2, 4)) -> pd.DataFrame:
+def memory_table(
+    run: str | Path, scene: str | Path, window: int, overlap: int, times: tuple[int, ...] = (1, 2, 4)
+) -> pd.DataFrame:
     """Measure maps of 1, 4 and 16 times the area: columns area (times), and those of `measure_map`, growth (of peak
     memory over the first)."""
     rows = []
@@ -80,7 +82,9 @@ def memory_table(run: str | Path, scene: str | Path, window: int, overlap: int, 
     return table.assign(growth=table["peak_mib"] / table["peak_mib"].iloc[0] - 1)
 
 
-def worker_table(run: str | Path, scene: str | Path, window: int, overlap: int, counts: tuple[int, ...] = (1, 2)) -> pd.DataFrame:
+def worker_table(
+    run: str | Path, scene: str | Path, window: int, overlap: int, counts: tuple[int, ...] = (1, 2)
+) -> pd.DataFrame:
     """Measure maps with different numbers of workers of one thread: columns workers, seconds, speed_up over the first."""
     rows = [{"workers": n, **measure_map(run, scene, window, overlap, n)} for n in counts]
     table = pd.DataFrame(rows)[["workers", "windows", "seconds"]]

@@ -113,7 +113,8 @@ def plan(config: "Config", region: "Region", options: Options, area: shapely.Geo
     check_absent(config, absent)
     blocks = tuple(_blocks(region, options, area))
     if not blocks:
-        raise DataError("area of interest", "no part of it in the region", f"one that meets {_bounds(region)} in {region.crs}")
+        expected = f"one that meets {_bounds(region)} in {region.crs}"
+        raise DataError("area of interest", "no part of it in the region", expected)
     return Plan(region, modalities, absent, options, blocks, area)
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Folder in `results/` -> how its study is introduced.
 STUDIES = {
     "study": "The embedded landscape (`make study`), two-stage data.",
-    "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, fold 1 of 5 by site group, each model from its landscape run.",
+    "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run.",
 }  # fmt: skip
 BEGIN, END = "<!-- results: begin, written by `python -m rtslib.readme` -->", "<!-- results: end -->"
 

@@ -266,6 +266,48 @@ def test_map_writes_polygons_figure_and_page(capsys, run, tmp_path):
     assert "exist" in fails(capsys, *args)
 
 
+def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path):
+    """The rasters of a scene given one by one make the same map; then a reviewer rejects its first row."""
+    import geopandas as gpd
+
+    from rtslib.synthscene import write_scene
+
+    scene, out, other = write_scene(tmp_path / "scene", 96, seed=2), tmp_path / "map", tmp_path / "other"
+    args = ["map", "--run", run, "--window", 64, "--overlap", 32, "--score", 0, "--no-pictures"]
+    sources = [arg for name in ("rgb", "spectral", "terrain", "shade") for arg in ("--source", scene / f"{name}.tif")]
+    code, said, _ = call(capsys, *args, *sources, "--out", out, "--image-date", "2024-07-15")
+    assert code == 0 and "are right (95 %:" in said and not (out / "map.html").exists()
+    assert call(capsys, *args, "--scene", scene, "--out", other)[0] == 0
+    got, same = (gpd.read_file(folder / "detections.gpkg") for folder in (out, other))
+    assert len(got) > 1 and got.geometry.geom_equals(same.geometry).all() and set(got["image_date"]) == {"2024-07-15"}
+    assert len(got["model_sha256"][0]) == 64 and len(got["run_id"][0]) == 12
+    queue = gpd.read_file(out / "review.gpkg")
+    queue.loc[0, "accepted"] = False
+    queue.to_file(out / "review.gpkg", layer="review", driver="GPKG")
+    code, said, _ = call(capsys, "review", out)
+    assert code == 0 and f"1 of {len(got)} reviewed, 0 of these accepted" in said
+    assert len(gpd.read_file(out / "reviewed.gpkg")) == len(got) - 1
+    ours = ["--region", "Nowhere", "--creator", "Me", "--date", "2024-07-15", "--sensor", "PlanetScope", "--resolution", 4]
+    assert call(capsys, "arts", out, *ours)[0] == 0
+    assert gpd.read_file(out / "arts.gpkg")["TrainClass"].tolist() == ["Positive"] * (len(got) - 1)
+    judged = ["evaluate", "--map", out / "detections.gpkg", "--truth", scene / "truth.gpkg"]
+    code, said, _ = call(capsys, *judged, "--json")
+    assert code == 0 and json.loads(said)["detections"] == len(got)
+    assert "give --data, or --map with --truth" in fails(capsys, *judged[:3])
+    assert "give either --scene" in fails(capsys, *args, "--out", tmp_path / "none")
+    assert "go with --source" in fails(capsys, *args, "--scene", scene, "--crs", "EPSG:3413", "--out", tmp_path / "none")
+
+
+def test_a_source_that_the_model_does_not_read_is_refused(capsys, run, tmp_path):
+    from rtslib.synthscene import write_scene
+
+    scene = write_scene(tmp_path / "scene", 64, seed=2)
+    sources = [arg for name in ("rgb", "spectral") for arg in ("--source", scene / f"{name}.tif")]
+    renamed = f"{scene / 'shade.tif'}=slope"
+    message = fails(capsys, "map", "--run", run, *sources, "--source", renamed, "--out", tmp_path / "map")
+    assert "gives slope, but the model reads" in message and not (tmp_path / "map").exists()
+
+
 def test_messages_stay_on_one_line(capsys, monkeypatch):
     import rtslib.chips
 
@@ -310,7 +352,7 @@ def test_help_is_quick_and_has_a_line_for_every_command():
     done = shell("--help")
     assert done.returncode == 0 and time.monotonic() - started < 2
     lines = done.stdout.split("Commands:")[1].strip().splitlines()
-    assert [line.split()[0] for line in lines] == "synth info train predict validate evaluate map".split()
+    assert [line.split()[0] for line in lines] == "synth info train predict validate evaluate map review arts".split()
     assert all(line.strip().endswith(".") and not line.endswith("...") for line in lines)
 
 
