@@ -36,6 +36,7 @@ def forest(table: str | Path) -> Figure:
         axes.axvline(0, color="0.3", linewidth=0.8)
         axes.set_yticks(range(len(part)), part["model"])
         axes.set_ylim(len(part) - 0.4, -0.6)
+        axes.locator_params(axis="x", nbins=4)
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(f"compared with {over}", fontsize=10)
         label(axes, "difference in AP50 (95 % interval)", "")
