@@ -163,7 +163,7 @@ def evaluate(
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: known polygons.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score predictions or a run against the labels, or a map against known slumps."""
+    """Score predictions, a run or a map against what is known."""
     if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
         raise ConfigError("give --data, or --map with --truth")
     if map_ is not None:

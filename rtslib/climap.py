@@ -40,7 +40,7 @@ def map_(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a map that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that is there.")] = False,
 ) -> None:  # fmt: skip
-    """Map a scene or a region: polygons, totals, a reviewer's queue, a figure and an offline web map."""
+    """Map a scene or a region into polygons and a web map."""
     from rtslib.config import Config
     from rtslib.mapping import map_region
     from rtslib.mapplan import Options
@@ -67,7 +67,7 @@ def map_(
 
 @app.command()
 def review(folder: MapFolder) -> None:
-    """Say what a reviewer has decided so far, and write the map without what was rejected."""
+    """Apply a reviewer's decisions to a map, and count them."""
     from rtslib.files import whole
     from rtslib.mapeval import read_map
     from rtslib.mapping import REVIEW
@@ -94,7 +94,7 @@ def arts(
     sensor: Annotated[str, typer.Option(help="Such as PlanetScope.")],
     resolution: Annotated[float, typer.Option(help="Pixel size of the images, m.")],
 ) -> None:
-    """Write the reviewed map, or else the map, with the columns of the ARTS data set: arts.gpkg."""
+    """Write a map, reviewed if it was, with the columns of ARTS."""
     from rtslib.arts import to_arts
     from rtslib.files import whole
     from rtslib.mapeval import read_map

@@ -282,7 +282,7 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     assert len(got) > 1 and got.geometry.geom_equals(same.geometry).all() and set(got["image_date"]) == {"2024-07-15"}
     assert len(got["model_sha256"][0]) == 64 and len(got["run_id"][0]) == 12
     queue = gpd.read_file(out / "review.gpkg")
-    queue.loc[0, "accepted"] = False
+    queue["accepted"] = [False] + [None] * (len(queue) - 1)
     queue.to_file(out / "review.gpkg", layer="review", driver="GPKG")
     code, said, _ = call(capsys, "review", out)
     assert code == 0 and f"1 of {len(got)} reviewed, 0 of these accepted" in said

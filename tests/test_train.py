@@ -48,7 +48,8 @@ def unimodal(data, tmp_path_factory):
 
 def test_a_run_folder_holds_what_it_says(data, unimodal):
     run = unimodal / "rgb"
-    assert sorted(p.name for p in run.iterdir()) == ["config.json", "log.csv", "model.pt", "run.json", "split.csv"]
+    names = ["config.json", "log.csv", "model.pt", "predictions_val.json", "run.json", "split.csv"]
+    assert sorted(p.name for p in run.iterdir()) == names
     record = read_run(run)
     assert record["finished"] and record["passes"] == record["chips"]["train"] and record["seed"] == 0
     assert record["data_fingerprint"] == open_chips(data).fingerprint()
@@ -75,10 +76,12 @@ def test_statistics_come_from_the_training_side_only(data, unimodal):
 
 KILLED = """
 import sys
+import torch
 from rtslib.chips import open_chips
 from rtslib.config import Config
 from rtslib.train import train
-data, out, config = sys.argv[1:]
+data, out, config, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))  # other tests may have changed it in the first process: sums depend on it
 train(open_chips(data), out, Config.load(config), progress=False)
 """
 
@@ -88,7 +91,7 @@ def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path):
     whole = train(open_chips(data), tmp_path / "whole", wanted, progress=False)
     wanted.save(tmp_path / "config.json")
     killed = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, str(data), str(killed), str(tmp_path / "config.json")]
+    command = [sys.executable, "-c", KILLED, str(data), str(killed), str(tmp_path / "config.json"), str(torch.get_num_threads())]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (killed / "last.ckpt").exists():
