@@ -113,6 +113,7 @@ def predict(
     from rtslib.chips import open_chips
     from rtslib.missing import check_absent
     from rtslib.predict import write_results
+    from rtslib.runs import load_onto_device
 
     chipset = open_chips(data)
     if part is None:
@@ -123,9 +124,9 @@ def predict(
     if part == "all" and chipset.id_offset:
         raise DataError(data, "image ids that training and test chips share", "--part train or --part test")
     offset = chipset.id_offset if part == "train" else 0  # files hold the ids of the release
-    model, found = _load(run)
+    model, found = load_onto_device(run)
     if without:
-        _note(check_absent(found, without))
+        note(check_absent(found, without))
     results = _predict(model, chipset, chips, {m: "all" for m in without or []})
     results = [{**r, "image_id": r["image_id"] - offset} for r in results]
     write_results(out, results)
@@ -178,16 +179,17 @@ def evaluate(
     from rtslib.evaluate import as_text
     from rtslib.evaluate import evaluate as score
     from rtslib.heldout import chips_on_side
+    from rtslib.runs import load_onto_device
 
     with _quiet_stdout(as_json):
         chipset = open_chips(data)
         if run is None:
             chips, results = chipset.labelled(), _on_labelled(predictions, chipset)
         else:
-            model, _ = _load(run)
+            model, _ = load_onto_device(run)
             chips, learnt = chips_on_side(run, chipset, side)
             if learnt:
-                _note(f"{learnt}; --side test scores the held-out ones only")
+                note(f"{learnt}; --side test scores the held-out ones only")
             results = _predict(model, chipset, chips)
         scores = score(chipset.coco(chips), results)
     print(json.dumps(scores, indent=1) if as_json else as_text(scores))
@@ -199,7 +201,7 @@ def fail(message: str) -> int:
     return 2
 
 
-def _note(message: str) -> None:
+def note(message: str) -> None:
     """Print a note on stderr."""
     print(f"note: {message}", file=sys.stderr)
 
@@ -241,16 +243,6 @@ def _config(file: Path | None, knobs: list[str], chipset: "ChipSet") -> "Config"
     return config.updated(modalities=found)
 
 
-def _load(run: Path) -> "tuple[nn.Module, Config]":
-    """Load a run onto the GPU if there is one."""
-    import torch
-
-    from rtslib.runs import load_run
-
-    model, config = load_run(run)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), config
-
-
 def _predict(
     model: "nn.Module", chipset: "ChipSet", chips: "Sequence[Chip]", hidden: dict[str, str] | None = None
 ) -> list[dict]:
@@ -287,5 +279,5 @@ def _on_labelled(file: Path, chipset: "ChipSet") -> list[dict]:
     if entries and not kept:
         raise DataError(file, "only predictions on chips without labels", "some on labelled chips")
     if len(kept) < len(entries):
-        _note(f"left out {len(entries) - len(kept)} predictions on chips without labels")
+        note(f"left out {len(entries) - len(kept)} predictions on chips without labels")
     return kept

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtslib.cli import Run, app, progress_on_stderr
+from rtslib.cli import Run, app, note, progress_on_stderr
 from rtslib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def map_(
     """Map a scene or a region into polygons and a web map."""
     from rtslib.config import Config
     from rtslib.mapping import map_region
-    from rtslib.mapplan import Options
+    from rtslib.mapplan import Options, absent_from
     from rtslib.mapstudy import provenance
+    from rtslib.missing import check_absent
     from rtslib.spread import FromRun, Spread
 
     if not run.is_dir():
@@ -55,6 +56,8 @@ def map_(
     options = Options(window, overlap, score, batch_size, block, probability)
     if source:
         _refuse_unread(place, config)
+    if absent := absent_from(config, place.stack):
+        note(check_absent(config, absent))
     load = FromRun(str(run.resolve()))
     model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
     found = map_region(
@@ -141,9 +144,7 @@ def _area(aoi: Path, place: "Scene") -> "shapely.Geometry":
 
 def _refuse_unread(place: "Scene", config: Any) -> None:
     """Refuse a raster that the model reads nothing of: it was given by mistake."""
-    from rtslib.region import needed_layers
-
-    read = needed_layers(place.stack, [b for bands in config.modalities.values() for b in bands if b in place.stack.bands])
+    read = place.stack.layers_of([b for bands in config.modalities.values() for b in bands if b in place.stack.bands])
     for path in place.stack.files:
         bands = [layer.name for layer in place.stack.layers if layer.path == path]
         if not set(bands) & read:

@@ -121,7 +121,7 @@ def perform(task: Task, threads: int, parent: int = 0) -> float:
 
 def is_done(task: Task) -> bool:
     """Tell whether a task's run and all its predictions are there. Raises as `rtslib.study.is_made`."""
-    from rtslib.runscores import predictions_file
+    from rtslib.runs import predictions_file
 
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
     files = [predictions_file(task.folder / task.name, side, hidden) for side, hidden in _wanted(task, split)]

@@ -22,7 +22,7 @@ from rtslib import seams
 from rtslib.dataset import collate
 from rtslib.errors import WeightsError
 from rtslib.mapplan import Block, Plan
-from rtslib.predict import MASK_THRESHOLD
+from rtslib.predict import MASK_THRESHOLD, to_device
 from rtslib.shards import write_shard
 
 #: Batches that are read ahead of the model.
@@ -187,12 +187,9 @@ def read_window(todo: Plan, window: Window) -> dict[str, Any]:
 
 def _run(model: torch.nn.Module, batch: list[tuple[Window, dict]]) -> list[dict[str, torch.Tensor]]:
     """Run the model on one batch of windows. On the CPU come back `scores`, and `inside`, bool masks (n, h, w)."""
-    stacked = collate([sample for _, sample in batch])
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    for key in ("images", "valid"):
-        stacked[key] = {m: t.to(device) for m, t in stacked[key].items()}
     with torch.inference_mode():
-        outputs = model(stacked)
+        outputs = model(to_device(collate([sample for _, sample in batch]), device))
     for output in outputs:
         output["inside"] = (output["masks"] >= MASK_THRESHOLD).cpu()
         output["scores"] = output["scores"].float().cpu()

@@ -15,7 +15,7 @@ A map that was stopped leaves `plan.json` and `shards/`, with which it goes on; 
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,11 @@ import shapely
 from rtslib import seams
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, sha256, write_json
-from rtslib.mapplan import Block, Options, Plan, differences, fingerprint, plan
+from rtslib.mapplan import Options, Plan, differences, fingerprint, plan
 from rtslib.polygons import MAP_FILE, PARQUET_FILE, to_polygons, write_polygons
 from rtslib.probability import PROBABILITY_FILE, write_probability
 from rtslib.shards import finished, read_shard
+from rtslib.spread import Spread
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -41,20 +42,18 @@ PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.j
 
 #: Called with (windows done, windows in all) after each block.
 Progress = Callable[[int, int], None]
-#: Does blocks of a plan: (plan, blocks, folder of shards, called with each marker).
-Runner = Callable[[Plan, Sequence[Block], Path, Callable[[dict], None]], None]
 
 
 def map_region(
-    model: "nn.Module | Runner", config: "Config", region: "Region", out: str | Path, options: Options = Options(),
+    model: "nn.Module | Spread", config: "Config", region: "Region", out: str | Path, options: Options = Options(),
     area: shapely.Geometry | None = None, provenance: Mapping[str, str] | None = None, overwrite: bool = False,
     resume: bool = False, progress: Progress | None = None,
 ) -> "gpd.GeoDataFrame":
     """Map the slumps of a region and write the folder `out`, each file whole or not at all.
 
     Args:
-        model: a detector in evaluation mode, which runs on the device of its parameters; or what does the blocks
-            elsewhere, such as `rtslib.spread.Spread`.
+        model: a detector in evaluation mode, which runs on the device of its parameters; or a
+            `rtslib.spread.Spread`, which does the blocks in other processes.
         config: the run's config; `config.modalities` says which bands are read.
         region: rasters on one grid (`rtslib.region.open_region`, `rtslib.rasters.open_stack`).
         out: folder of the map.
@@ -79,20 +78,8 @@ def map_region(
     todo = plan(config, region, options, area)
     mark = fingerprint(todo, {k: v for k, v in provenance.items() if k != "image_date"})
     shards = _claim(out, mark, overwrite, resume)
-    markers = {b.index: m for b in todo.blocks if (m := finished(shards, b.index)) is not None}
-    done = sum(m["windows"] for m in markers.values())
-    resumed = len(markers)
-
-    def note(marker: dict) -> None:
-        nonlocal done
-        markers[marker["block"]] = marker
-        done += marker["windows"]
-        if progress is not None:
-            progress(done, todo.windows)
-
-    runner = model if callable(model) and not hasattr(model, "parameters") else partial(_here, model)
-    runner(todo, [b for b in todo.blocks if b.index not in markers], shards, note)
-    skipped = sum(m["skipped"] for m in markers.values())
+    markers, new = _done(model, todo, shards, progress)
+    skipped = sum(m["skipped"] for m in markers)
     if skipped == todo.windows:
         _discard(out)
         raise DataError(", ".join(map(str, region.files)), "no valid pixel in any window", "rasters with data there")
@@ -100,19 +87,31 @@ def map_region(
     slumps, duplicates = seams.merge(pieces)
     frame = to_polygons(slumps, todo, provenance)
     counts = {"windows": todo.windows, "skipped": skipped, "pieces": len(pieces), "duplicates": duplicates,
-              "blocks": len(todo.blocks), "blocks_resumed": resumed}  # fmt: skip
-    seconds = {"wall": time.monotonic() - start, "model": sum(m["model_seconds"] for m in markers.values())}
+              "blocks": len(markers), "blocks_resumed": len(markers) - len(new)}  # fmt: skip
+    seconds = {"wall": time.monotonic() - start, "model": sum(m["model_seconds"] for m in new)}
     _write(frame, todo, shards, out, {"plan": mark, "counts": counts, "seconds": seconds})
     _discard(out)
     frame.attrs["counts"] = counts
     return frame
 
 
-def _here(model: "nn.Module", todo: Plan, blocks: Sequence[Block], shards: Path, done: Callable[[dict], None]) -> None:
-    """Do blocks in this process."""
+def _done(
+    model: "nn.Module | Spread", todo: Plan, shards: Path, progress: Progress | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Do the blocks that are not on disk; returns the markers of all blocks, and of those done now."""
     from rtslib.judge import run_blocks
 
-    run_blocks(model, todo, blocks, shards, done)
+    there = {b.index: m for b in todo.blocks if (m := finished(shards, b.index)) is not None}
+    new: list[dict[str, Any]] = []
+
+    def note(marker: dict[str, Any]) -> None:
+        new.append(marker)
+        if progress is not None:
+            progress(sum(m["windows"] for m in (*there.values(), *new)), todo.windows)
+
+    run = model if isinstance(model, Spread) else partial(run_blocks, model)
+    run(todo, [b for b in todo.blocks if b.index not in there], shards, note)
+    return [*there.values(), *new], new
 
 
 def _claim(out: Path, mark: dict[str, Any], overwrite: bool, resume: bool) -> Path:

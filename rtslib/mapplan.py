@@ -105,8 +105,7 @@ def plan(config: "Config", region: "Region", options: Options, area: shapely.Geo
     """
     from rtslib.missing import check_absent
 
-    modalities = {m: tuple(bands) for m, bands in config.modalities.items()}
-    absent = tuple(m for m, bands in modalities.items() if not set(bands) <= set(region.bands))
+    modalities, absent = {m: tuple(bands) for m, bands in config.modalities.items()}, absent_from(config, region)
     if len(absent) == len(modalities):
         lacking = [b for b in next(iter(modalities.values())) if b not in region.bands]
         raise ConfigError(f"the model reads {modalities}, but there is no {', '.join(lacking)} in {list(region.bands)}")
@@ -116,6 +115,11 @@ def plan(config: "Config", region: "Region", options: Options, area: shapely.Geo
         expected = f"one that meets {_bounds(region)} in {region.crs}"
         raise DataError("area of interest", "no part of it in the region", expected)
     return Plan(region, modalities, absent, options, blocks, area)
+
+
+def absent_from(config: "Config", region: "Region") -> tuple[str, ...]:
+    """Return the model's modalities that a region lacks a band of."""
+    return tuple(m for m, bands in config.modalities.items() if not set(bands) <= set(region.bands))
 
 
 def _blocks(region: "Region", options: Options, area: shapely.Geometry | None) -> Iterator[Block]:

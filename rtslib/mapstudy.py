@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
     from rtslib.chips import ChipSet
-    from rtslib.config import Config
-    from rtslib.detector import Detector
 
 #: IoU thresholds of the score table.
 IOUS = (0.3, 0.5, 0.75)
@@ -105,16 +103,6 @@ def study_scene(
         return open_scene(mosaic_group(chipset, group, folder)), f"{chipset.root.name}, group {group}"
     write_scene(folder, study.settings(profile)["scene"], seed)
     return open_scene(folder), f"synthetic landscape, seed {seed}"
-
-
-def load_model(run: str | Path) -> "tuple[Detector, Config]":
-    """Return a run's model, on the GPU if there is one, and its config. Raises as `rtslib.runs.load_run`."""
-    import torch
-
-    from rtslib.runs import load_run
-
-    model, config = load_run(run)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), config
 
 
 def window_of(chipset: "ChipSet") -> int:

@@ -68,7 +68,7 @@ def predict(
         for start in range(0, len(order), batch_size):
             samples = [dataset[i] for i in order[start : start + batch_size]]
             batch = collate([{k: v for k, v in sample.items() if k != "target"} for sample in samples])
-            outputs = model(_to(batch, device))
+            outputs = model(to_device(batch, device))
             for image_id, output in zip(batch["image_ids"], outputs, strict=True):
                 found[image_id] = as_results(image_id, output, model.config.max_dets)
             if progress is not None:
@@ -108,6 +108,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _to(batch: dict, device: torch.device) -> dict:
+def to_device(batch: dict, device: torch.device) -> dict:
     """Move the tensors that the model reads to a device."""
     return batch | {key: {m: t.to(device) for m, t in batch[key].items()} for key in ("images", "valid")}

@@ -116,18 +116,30 @@ class Stack:
         bands = self.bands if bands is None else tuple(bands)
         missing = [b for b in bands if b not in self.bands]
         if missing:
-            raise ConfigError(f"no band {missing[0]!r} in {self.files[0]}: the stack has {list(self.bands)}")
+            raise ConfigError(f"no band {missing[0]!r} in {self.files[0]}: there are {list(self.bands)}")
         inner = self._rows_and_columns(window)
-        margin = max((derive.MARGIN[b] for b in bands if b in self.derived), default=0)
-        outer = _grow(inner, margin, self.height, self.width)
-        needed = {n for b in bands for n in (derive.NEEDS[b] if b in self.derived else (b,))}
+        margins = np.max([(0, 0), *(self._margin(b) for b in bands if b in self.derived)], axis=0).tolist()
+        outer = tuple((max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(inner, margins, (self.height, self.width)))
+        needed = self.layers_of(bands)
         raw = self._read_layers([layer for layer in self.layers if layer.name in needed], outer)
-        (r0, r1), (c0, c1) = inner
-        cut = np.s_[r0 - outer[0][0] : r1 - outer[0][0], c0 - outer[1][0] : c1 - outer[1][0]]
-        out = np.empty((len(bands), r1 - r0, c1 - c0), dtype=np.float32)
+        cut = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(inner, outer))
+        out = np.empty((len(bands), *(b - a for a, b in inner)), dtype=np.float32)
         for k, band in enumerate(bands):
             out[k] = (self._derive(band, raw) if band in self.derived else raw[band])[cut]
         return out
+
+    def layers_of(self, bands: Sequence[str]) -> set[str]:
+        """Return the names of the layers that `bands`, all of them its own, are read from."""
+        return {n for b in bands for n in (self._needs[b] if b in self.derived else (b,))}
+
+    @property
+    def _needs(self) -> dict[str, tuple[str, ...]]:
+        """Derived band -> layers that it is computed from."""
+        return derive.NEEDS
+
+    def _margin(self, band: str) -> tuple[int, int]:
+        """Rows and columns beyond a window that a derived band reads."""
+        return (derive.MARGIN[band],) * 2
 
     def _rows_and_columns(self, window: Window | None) -> tuple[tuple[int, int], tuple[int, int]]:
         if window is None:
@@ -138,10 +150,9 @@ class Stack:
         return (int(r0), int(r1)), (int(c0), int(c1))
 
     def _derive(self, band: str, raw: dict[str, np.ndarray]) -> np.ndarray:
-        inputs = [raw[b] for b in derive.NEEDS[band]]
-        if band == "shaded_relief":
-            return derive.shaded_relief(*inputs, pixel_size(self.grid))
-        return {"ndvi": derive.ndvi, "ndwi": derive.ndwi}[band](*inputs)
+        inputs = [raw[b] for b in self._needs[band]]
+        terrain = (pixel_size(self.grid),) if band in ("relative_elevation", "shaded_relief") else ()
+        return getattr(derive, band)(*inputs, *terrain)
 
     def _read_layers(self, layers: list[Layer], ranges) -> dict[str, np.ndarray]:
         """Read the layers file by file; checked physical values, NaN = nodata, float32 (h, w) each."""
@@ -247,13 +258,17 @@ def _layers(file: rasterio.DatasetReader, path: Path) -> list[Layer]:
             raise DataError(where, "no band description", f"one of {', '.join(BANDS)}")
         if name not in BANDS:
             raise DataError(where, f"band {name!r}", f"one of {', '.join(BANDS)}")
-        if dtype.startswith("complex"):
-            raise DataError(where, f"dtype {dtype}", "a real number type")
-        scale, offset = file.scales[k], file.offsets[k]
-        if not np.isfinite([scale, offset]).all() or scale == 0:
-            raise DataError(where, f"scale {scale} and offset {offset}", "finite ones, scale not 0")
-        layers.append(Layer(name, path, k + 1, scale, offset))
+        check_numbers(where, dtype, file.scales[k], file.offsets[k])
+        layers.append(Layer(name, path, k + 1, file.scales[k], file.offsets[k]))
     return layers
+
+
+def check_numbers(where: str, dtype: str, scale: float, offset: float) -> None:
+    """Raise DataError unless the numbers of a band are real and become physical by a usable scale and offset."""
+    if dtype.startswith("complex"):
+        raise DataError(where, f"dtype {dtype}", "a real number type")
+    if not np.isfinite([scale, offset]).all() or scale == 0:
+        raise DataError(where, f"scale {scale} and offset {offset}", "finite ones, scale not 0")
 
 
 def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -283,11 +298,6 @@ def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
         found = f"{band.name} {out[wrong][0]:g}"
         raise DataError(where, found, expected, "see scale, offset and nodata tags")
     return out.astype(np.float32)
-
-
-def _grow(ranges, margin: int, height: int, width: int):
-    """Widen row and column ranges by `margin` px, as far as the grid goes."""
-    return tuple((max(a - margin, 0), min(b + margin, n)) for (a, b), n in zip(ranges, (height, width)))
 
 
 def _one_line(error: Exception) -> str:

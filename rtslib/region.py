@@ -26,12 +26,11 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, RasterioError
 from rasterio.transform import array_bounds
-from rasterio.windows import Window
 
 from rtslib import derive
 from rtslib.bands import BANDS
 from rtslib.errors import ConfigError, DataError, one_line
-from rtslib.rasters import Grid, Stack, check_same_grid, open_raster, pixel_size, read_grid
+from rtslib.rasters import Grid, Stack, check_numbers, check_same_grid, open_raster, pixel_size, read_grid
 from rtslib.warp import Layer, box_in, overlap, read_layer
 
 #: Place of a band that is not read, in the names of a source.
@@ -50,6 +49,8 @@ class Source:
 class Region(Stack):
     """Rasters as named bands on one grid; made by `open_region`, and used as a `Stack` is. Can be pickled.
 
+    Pixels that a source does not cover are NaN.
+
     Attributes:
         layers: the bands of the sources, in their order.
         derived: names of the bands computed from them.
@@ -60,46 +61,17 @@ class Region(Stack):
     layers: tuple[Layer, ...]
     warped: tuple[str, ...] = ()
 
-    def read(self, bands: Sequence[str] | None = None, window: Window | None = None) -> np.ndarray:
-        """Read bands in physical units.
-
-        Args:
-            bands: band names in the wanted order; None reads all of `self.bands`.
-            window: part of the grid in whole px, inside it; None reads all.
-
-        Returns:
-            float32 (B, h, w), NaN = nodata, or not covered by the source.
-
-        Raises:
-            ConfigError: a band that the region does not have.
-            DataError: a source cannot be read, holds a value outside its band's range, or NaN where the
-                band may have none.
-            ValueError: the window is empty or leaves the grid.
-        """
-        bands = self.bands if bands is None else tuple(bands)
-        missing = [b for b in bands if b not in self.bands]
-        if missing:
-            raise ConfigError(f"no band {missing[0]!r} in {self.files[0]}: the region has {list(self.bands)}")
-        inner = self._rows_and_columns(window)
-        margins = np.max([(0, 0), *(self._margin(b) for b in bands if b in self.derived)], axis=0).tolist()
-        outer = tuple((max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(inner, margins, (self.height, self.width)))
-        needed = needed_layers(self, bands)
-        layers = [layer for layer in self.layers if layer.name in needed]
-        raw = {layer.name: read_layer(layer, self.grid, layer.path in self.warped, outer) for layer in layers}
-        cut = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(inner, outer))
-        values = [(self._derive(b, raw) if b in self.derived else raw[b])[cut] for b in bands]
-        return np.array(values, dtype=np.float32).reshape(len(bands), *(b - a for a, b in inner))
+    @property
+    def _needs(self) -> dict[str, tuple[str, ...]]:
+        return _needs(layer.name for layer in self.layers)
 
     def _margin(self, band: str) -> tuple[int, int]:
-        """Rows and columns beyond a window that a derived band reads."""
         if band != "relative_elevation":
-            return (derive.MARGIN[band],) * 2
+            return super()._margin(band)
         return tuple(math.ceil(derive.DISC_RADIUS_M / d) for d in reversed(pixel_size(self.grid)))
 
-    def _derive(self, band: str, raw: dict[str, np.ndarray]) -> np.ndarray:
-        inputs = [raw[b] for b in _needs(raw)[band]]
-        terrain = (pixel_size(self.grid),) if band in ("relative_elevation", "shaded_relief") else ()
-        return getattr(derive, band)(*inputs, *terrain)
+    def _read_layers(self, layers: Sequence[Layer], ranges) -> dict[str, np.ndarray]:
+        return {layer.name: read_layer(layer, self.grid, layer.path in self.warped, ranges) for layer in layers}
 
 
 def parse_source(text: str) -> Source:
@@ -160,12 +132,6 @@ def open_region(
     derived = tuple(b for b, needs in _needs(names).items() if b not in names and names.issuperset(needs))
     _check_terrain(layers, derived, grid)
     return Region(tuple(layers), derived, grid, warped)
-
-
-def needed_layers(stack: Stack, bands: Iterable[str]) -> set[str]:
-    """Return the names of the layers of a stack or region that `bands`, all of them its own, are read from."""
-    needs = _needs(layer.name for layer in stack.layers) if isinstance(stack, Region) else derive.NEEDS
-    return {n for b in bands for n in (needs[b] if b in stack.derived else (b,))}
 
 
 def _needs(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -230,10 +196,7 @@ def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:
             raise DataError(where, f"band {name!r}", listed, "name the bands, - skips one: PATH=red,-,nir")
         if k in alphas:
             raise DataError(where, f"an alpha band as {name}", "data", "gdal_edit.py -colorinterp_N undefined, or skip it")
-        if dtype.startswith("complex"):
-            raise DataError(where, f"dtype {dtype}", "a real number type")
-        if not np.isfinite([scale, offset]).all() or scale == 0:
-            raise DataError(where, f"scale {scale} and offset {offset}", "finite ones, scale not 0")
+        check_numbers(where, dtype, scale, offset)
         layers.append(Layer(name, path, k, scale, offset, alphas[0] if alphas else 0))
     if not layers:
         raise DataError(path, "no band that is read", "at least one", "leave it out")

@@ -28,8 +28,6 @@ from rtslib.files import read_json, sha256, whole
 
 #: Key of `init` for a run that all weights come from.
 WHOLE = "all"
-#: A run's predictions on its validation side.
-VAL_FILE = "predictions_val.json"
 
 
 def run_key(config: Config, fingerprint: str, split: str, init: Mapping[str, Path] | None) -> str:
@@ -99,6 +97,18 @@ def load_run(run: str | Path) -> tuple[Detector, Config]:
     model = build_model(config.updated(pretrained=False, zoo=""))
     fit_weights(model, load_weights(run / "model.pt"), run / "model.pt")
     return model.eval(), config
+
+
+def load_onto_device(run: str | Path) -> tuple[Detector, Config]:
+    """Rebuild a finished run's model as `load_run`, on the GPU if there is one."""
+    model, config = load_run(run)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), config
+
+
+def predictions_file(run: str | Path, side: str, hidden: Mapping[str, str] | None = None) -> Path:
+    """Return where a run keeps its predictions on a side of its split; `hidden`: modality -> part, what it did without."""
+    without = "".join(f"-{m}-{part}" for m, part in (hidden or {}).items())
+    return Path(run) / f"predictions_{side}{without}.json"
 
 
 def initialise(model: Detector, init: Mapping[str, str | Path]) -> None:

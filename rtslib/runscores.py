@@ -121,19 +121,13 @@ def predictions(
     `hidden` is as for `rtslib.predict.predict`: what of each chip the model has to do without.
     """
     from rtslib.predict import predict
-    from rtslib.runs import load_run
+    from rtslib.runs import load_run, predictions_file
 
     kept = predictions_file(run, side, hidden)
     if not kept.exists():
         model, _ = load_run(run)
         write_json(kept, predict(model, chipset, side_chips(chipset, split, side), hidden=hidden))
     return read_json(kept)
-
-
-def predictions_file(run: str | Path, side: str, hidden: Mapping[str, str] | None = None) -> Path:
-    """Return where `predictions` keeps its results."""
-    without = "".join(f"-{m}-{part}" for m, part in (hidden or {}).items())
-    return Path(run) / f"predictions_{side}{without}.json"
 
 
 def curve_table(

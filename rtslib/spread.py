@@ -37,11 +37,9 @@ class FromRun:
 
     def __call__(self) -> "nn.Module":
         """Return the model. Raises as `rtslib.runs.load_run`."""
-        import torch
+        from rtslib.runs import load_onto_device
 
-        from rtslib.runs import load_run
-
-        return load_run(self.run)[0].to("cuda" if torch.cuda.is_available() else "cpu")
+        return load_onto_device(self.run)[0]
 
 
 @dataclass(frozen=True)

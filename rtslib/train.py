@@ -23,7 +23,7 @@ from rtslib.files import write_json
 from rtslib.logs import read_log
 from rtslib.memory import peak_mib, reset_peak
 from rtslib.predict import predict, write_results
-from rtslib.runs import VAL_FILE, claim, initialise, relative_paths, run_key, save_weights
+from rtslib.runs import claim, initialise, predictions_file, relative_paths, run_key, save_weights
 from rtslib.splits import save_split, split_by_group
 
 
@@ -122,7 +122,7 @@ def _calibrated(model: Detector, chipset: ChipSet, chips: list[Chip], out: Path)
     found = predict(model, chipset, chips)
     fitted = fit_temperature(*judged(chipset.coco(chips), found))
     scores = tempered(torch.tensor([r["score"] for r in found]), fitted or 1.0).tolist()
-    write_results(out / VAL_FILE, [{**r, "score": score} for r, score in zip(found, scores, strict=True)])
+    write_results(predictions_file(out, "val"), [{**r, "score": score} for r, score in zip(found, scores, strict=True)])
     if fitted is None:
         return 1.0, "no right, or no wrong detection on the validation side: scores are not calibrated"
     return fitted, f"temperature {fitted:.3f}, fitted on {len(chips)} validation chips"

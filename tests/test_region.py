@@ -221,7 +221,7 @@ def test_pickles_and_travels(rough):
 def test_windows_and_bands_are_checked(rough):
     with pytest.raises(ValueError, match="not inside the 300 x 700 px grid"):
         rough[0].read(window=Window(0, 0, 701, 1))
-    with pytest.raises(ConfigError, match="no band 'slope' in .*image.tif: the region has"):
+    with pytest.raises(ConfigError, match="no band 'slope' in .*image.tif: there are"):
         rough[0].read(["slope"])
     assert rough[0].read([], Window(0, 0, 5, 4)).shape == (0, 4, 5)
 

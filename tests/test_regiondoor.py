@@ -11,7 +11,7 @@ from regions import AT, FLAT, POLAR, SIZE, full, write
 from rtslib import derive, terrain
 from rtslib.errors import ConfigError, DataError
 from rtslib.rasters import open_stack
-from rtslib.region import Source, needed_layers, open_region, parse_source
+from rtslib.region import Source, open_region, parse_source
 
 # --- derived terrain
 
@@ -63,15 +63,15 @@ def test_shaded_relief_prefers_the_raw_dem(tmp_path):
     region = open_region([low, dem])
     assert region.bands == ("relative_elevation", "elevation", "shaded_relief")
     assert region.read(["shaded_relief"])[0, 9, 9] == pytest.approx(255 * (np.sqrt(0.5) + 0.5) / np.sqrt(2))
-    assert needed_layers(region, ["shaded_relief"]) == {"elevation"}
-    assert needed_layers(region, ["relative_elevation"]) == {"relative_elevation"}
+    assert region.layers_of(["shaded_relief"]) == {"elevation"}
+    assert region.layers_of(["relative_elevation"]) == {"relative_elevation"}
 
 
 def test_stacks_are_as_they_were(tmp_path):
     stack = open_stack([write(tmp_path / "dem.tif", {"elevation": full(1)})])
     assert stack.bands == ("elevation",)
     stack = open_stack([write(tmp_path / "a.tif", {"elevation": full(1), "relative_elevation": full(0)})])
-    assert needed_layers(stack, ["shaded_relief"]) == {"relative_elevation"}
+    assert stack.layers_of(["shaded_relief"]) == {"relative_elevation"}
 
 
 def test_terrain_needs_metres_only_if_derived(tmp_path):
