@@ -172,7 +172,7 @@ def test_predict_takes_all_chips_where_none_is_for_testing(capsys, tmp_path, mon
     import rtslib.cli
 
     asked = []
-    monkeypatch.setattr(rtslib.cli, "_load", lambda run: (None, None))
+    monkeypatch.setattr("rtslib.runs.load_onto_device", lambda run: (None, None))
     monkeypatch.setattr(rtslib.cli, "_predict", lambda model, chipset, chips, hidden: asked.append(chips) or [])
     data = write_coco(tmp_path / "data")
     code, out, _ = call(capsys, "predict", "--run", "r", "--data", data, "--out", tmp_path / "p.json")
