@@ -49,7 +49,7 @@ def repeat_scene(scene: str | Path, times: int, out: str | Path) -> Path:
 
 
 def measure_map(run: str | Path, scene: str | Path, workers: int = 0) -> dict[str, float]:
-    """Map a scene in a process of its own, with the default options.
+    """Map a scene in a process of its own, in windows of the default size.
 
     Args:
         run: folder of a finished run.
@@ -74,6 +74,7 @@ def map_once(run: str, scene: str, workers: int) -> None:
     """Map once in this process and print what `measure_map` returns as JSON."""
     from rtslib.config import Config
     from rtslib.mapping import MANIFEST, map_region
+    from rtslib.mapplan import Options
     from rtslib.memory import peak_mib
     from rtslib.spread import FromRun, Spread
 
@@ -81,7 +82,8 @@ def map_once(run: str, scene: str, workers: int) -> None:
     model = Spread(load, workers, threads=1) if workers else load()
     with TemporaryDirectory() as out:
         start = time.monotonic()
-        found = map_region(model, Config.load(Path(run) / "config.json"), open_scene(scene).stack, out)
+        options = Options(block=2)  # a small scene, but many blocks to share out, as a region has
+        found = map_region(model, Config.load(Path(run) / "config.json"), open_scene(scene).stack, out, options)
         seconds = time.monotonic() - start
         spent = json.loads((Path(out) / MANIFEST).read_text())["seconds"]
     said = {"seconds": seconds, "model_share": spent["model"] / spent["wall"], "peak_mib": peak_mib(),

@@ -12,6 +12,7 @@ read, so that a stack can be pickled and used by several processes.
 Source for scale, offset and nodata: GDAL raster data model.
 """
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from rasterio.windows import Window
 from rtslib import derive
 from rtslib.bands import BANDS
 from rtslib.errors import ConfigError, DataError
+
+# GDAL's own cache, a twentieth of the machine's memory, would fill as a region is read; it asks for this when first used.
+os.environ.setdefault("GDAL_CACHEMAX", "64")  # MiB
 
 #: Two grids are one if their corners differ by less than this part of a pixel.
 GRID_TOLERANCE = 0.01

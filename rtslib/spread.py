@@ -118,6 +118,6 @@ def _client(workers: int, scheduler: str) -> Iterator["Client"]:
         return
     if workers < 1:
         raise ConfigError(f"workers={workers}: give at least one")
-    with LocalCluster(workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=40) as cluster:
-        with Client(cluster) as client:
-            yield client
+    knobs = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 40}
+    with LocalCluster(processes=True, **knobs) as cluster, Client(cluster) as client:
+        yield client
