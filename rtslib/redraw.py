@@ -39,6 +39,7 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "missing": (studycharts.missing, "missing"),
     "reliability": (studycharts.calibration, "reliability"),
     "precision_recall": (charts.pr_curves, "curves"),
+    "memory": (studycharts.memory, "memory"),
 }
 
 
@@ -69,9 +70,12 @@ def show(out: str | Path, name: str) -> "Image":
 
 
 def draw_all(out: str | Path) -> list[Path]:
-    """Draw all charts whose tables a results folder has. Raises as `draw`."""
+    """Draw all charts whose tables a results folder has, `compute` only if it has a run to show. Raises as `draw`."""
     tables = Path(out) / "tables"
-    return [draw(out, name) for name, (_, table) in CHARTS.items() if (tables / f"{table}.csv").exists()]
+    there = [name for name, (_, table) in CHARTS.items() if (tables / f"{table}.csv").exists()]
+    if "compute" in there and not studycharts.has_stages(tables / "models.csv"):
+        there.remove("compute")
+    return [draw(out, name) for name in there]
 
 
 def main() -> int:

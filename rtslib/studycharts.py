@@ -77,7 +77,7 @@ def compute(table: str | Path) -> Figure:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", "AP50", "AP50_low", "AP50_high", "seconds", "peak_memory_mib"))
-    order = [name for name in (*STAGES_OF, "data") if name in set(rows["model"])]
+    order = _compared(rows)
     rows = rows.set_index("model").loc[order].reset_index()
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -94,6 +94,16 @@ def compute(table: str | Path) -> Figure:
     label(panels[1], "peak memory of the last stage (GiB)", "")
     panels[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def has_stages(table: str | Path) -> bool:
+    """Tell whether `models.csv` holds a run that `compute` shows. Raises DataError: the table is missing."""
+    return bool(_compared(table_of(table, ("model",))))
+
+
+def _compared(rows: pd.DataFrame) -> list[str]:
+    """Return the models of `compute`, in its order."""
+    return [name for name in (*STAGES_OF, "data") if name in set(rows["model"])]
 
 
 def missing(table: str | Path) -> Figure:
@@ -170,3 +180,28 @@ def stage_rows(models: pd.DataFrame) -> pd.DataFrame:
     rows = models[models["model"].isin(STAGES_OF)].set_index("model")
     rows = rows.loc[[name for name in STAGES_OF if name in rows.index]]
     return rows.assign(training=[STAGES_OF[name] for name in rows.index]).reset_index()
+
+
+def memory(table: str | Path) -> Figure:
+    """Draw what mapping takes against the number of windows: peak memory, and the model's share of the time.
+
+    Args:
+        table: CSV of `rtslib.mapbench.memory_table` with columns windows, peak_mib, model_share.
+
+    Raises:
+        DataError: the table is missing or lacks a column.
+    """
+    rows = table_of(table, ("windows", "peak_mib", "model_share"))
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, values in ((left, rows["peak_mib"] / 1024), (right, rows["model_share"])):
+        axes.plot(rows["windows"], values, "o-", color=OKABE_ITO[0])
+        axes.set_xscale("log")
+        axes.set_xticks(rows["windows"], rows["windows"].astype(str), minor=False)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    left.set_ylim(0, 1.3 * rows["peak_mib"].max() / 1024)
+    right.set_ylim(0, 1.05)
+    label(left, "windows mapped", "peak memory of the process (GiB)")
+    label(right, "windows mapped", "share of wall time in the model (0-1)")
+    return figure

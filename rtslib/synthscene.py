@@ -34,12 +34,12 @@ def write_scene(out: str | Path, size: int, seed: int) -> Path:
 
     Args:
         out: folder to make; it must not exist, or be empty.
-        size: px a side, 64 to 4096; seed: of everything.
+        size: px a side, 64 to 8192 (12 GiB of memory); seed: of everything.
 
     Raises:
         ConfigError: size or seed out of range. OutputError: `out` holds something, or cannot be written.
     """
-    h, w = check_size(size, 64)
+    h, w = check_size(size, 64, 8192)
     rng = np.random.default_rng(np.random.SeedSequence([0x5CE, check_seed(seed)]))
     n = max(round(h * w / PX_PER_SLUMP), 1)
     waters = ("lakes", "river", "coast") if size >= 512 else ("lakes", "river")

@@ -188,6 +188,9 @@ def test_charts_of_a_study(tmp_path):
     points = studycharts.calibration(tmp_path / "bins.csv").axes[0].lines[2]
     assert points.get_xydata().tolist() == [[pytest.approx(0.56), pytest.approx(0.75)]]  # pooled by count
     models = pd.DataFrame({"model": ["residual_frozen", "rgb", "residual_scratch"], "AP50": 0.5})
+    for rows, shown in ((models, True), (models[1:2], False)):
+        rows.to_csv(tmp_path / "models.csv")
+        assert studycharts.has_stages(tmp_path / "models.csv") == shown
     assert list(studycharts.stage_rows(models)["training"]) == ["(a) from scratch", "(b) pre-trained, backbones frozen"]
 
 
