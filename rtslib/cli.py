@@ -162,15 +162,18 @@ def evaluate(
     ] = "all",
     map_: Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Instead: mapped polygons.")] = None,
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: known polygons.")] = None,
+    aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: the area of interest it has.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions, a run or a map against what is known."""
     if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
         raise ConfigError("give --data, or --map with --truth")
+    if aoi is not None and map_ is None:
+        raise ConfigError("--aoi goes with --map")
     if map_ is not None:
         from rtslib.climap import score_map
 
-        return print(score_map(map_, truth, as_json))
+        return print(score_map(map_, truth, aoi, as_json))
     if (predictions is None) == (run is None):
         raise ConfigError("give either --predictions or --run")
     if run is None and side != "all":

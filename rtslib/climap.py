@@ -110,13 +110,20 @@ def arts(
     print(f"{folder / 'arts.gpkg'}: {len(frame)} slumps of {source.name}")
 
 
-def score_map(found: Path, truth: Path, as_json: bool) -> str:
-    """Compare mapped polygons with known ones; returns what `evaluate --map` prints. Raises DataError."""
+def score_map(found: Path, truth: Path, aoi: Path | None, as_json: bool) -> str:
+    """Compare mapped polygons with known ones, of both those that meet the area of interest, as a map has them.
+
+    Returns what `evaluate --map` prints. Raises DataError: a file cannot be read, or has other columns.
+    """
     from rtslib.mapeval import as_text, evaluate_map, read_map
     from rtslib.scenes import read_polygons
 
     pred = read_map(found)
-    scores = evaluate_map(pred, read_polygons(truth, pred.crs))
+    known = read_polygons(truth, pred.crs)
+    if aoi is not None:
+        area = read_polygons(aoi, pred.crs).geometry.union_all()
+        pred, known = (frame[frame.intersects(area)].reset_index(drop=True) for frame in (pred, known))
+    scores = evaluate_map(pred, known)
     return json.dumps(scores, indent=1) if as_json else as_text(scores)
 
 

@@ -96,6 +96,14 @@ def alone(config: Config, modality: str) -> Config:
     return config.updated(modalities=one, fusion="data", temperature=1.0, **stats)
 
 
+def join_key(runs: Mapping[str, str | Path]) -> str:
+    """Return what tells a joined run from others: SHA-256 over its runs' weights and configs. Raises DataError."""
+    from rtslib.files import sha256
+
+    text = json.dumps([[m, sha256(Path(r) / "model.pt"), sha256(Path(r) / "config.json")] for m, r in runs.items()])
+    return hashlib.sha256(f"decision {text}".encode()).hexdigest()
+
+
 def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
     """Make a run that puts unimodal runs together, without training; recognised if it is there already.
 
@@ -112,12 +120,11 @@ def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
         DataError, WeightsError: a run is missing, unfinished or of other bands.
         OutputError: the folder holds something else, or cannot be written.
     """
-    from rtslib.files import read_json, sha256, write_json, write_text
+    from rtslib.files import read_json, write_json, write_text
     from rtslib.runs import claim, initialise, read_run, relative_paths, save_weights
 
     folder, records = Path(folder), {m: read_json(Path(r) / "run.json") for m, r in runs.items()}
-    text = json.dumps([[m, sha256(Path(r) / "model.pt"), sha256(Path(r) / "config.json")] for m, r in runs.items()])
-    key = hashlib.sha256(f"decision {text}".encode()).hexdigest()
+    key = join_key(runs)
     if claim(folder, key, resume=True):
         return folder
     configs = {m: Config.load(Path(r) / "config.json") for m, r in runs.items()}

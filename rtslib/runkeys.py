@@ -63,6 +63,18 @@ def trained(
     return train(chipset, folder, config, split=split, init=init or None, resume=True)
 
 
+def joined(runs: dict[str, Path], folder: str | Path) -> Path:
+    """Join unimodal runs as `rtslib.decision.join`; a run there of other ones is moved aside. Raises as that does."""
+    from rtslib.decision import join, join_key
+    from rtslib.runs import read_run
+
+    folder = Path(folder)
+    there = read_run(folder)
+    if there and there.get("key") != join_key(runs):
+        print(f"{folder.name}: its runs changed since they were joined; kept as {_move_aside(folder)}, joined anew")
+    return join(runs, folder)
+
+
 def recognised(
     chipset: "ChipSet", split: pd.DataFrame, folder: str | Path, config: "Config", init: dict[str, Path]
 ) -> bool:

@@ -17,7 +17,7 @@ import pandas as pd
 from rtslib.errors import ConfigError, DataError
 from rtslib.files import write_json
 from rtslib.plan import Planned, transfer, two_stage
-from rtslib.runkeys import recognised, trained
+from rtslib.runkeys import joined, recognised, trained
 from rtslib.tables import save_table, sides_table
 
 if TYPE_CHECKING:
@@ -179,9 +179,7 @@ def make(
             source, chipset, split, profile, seed, folder, kind
         )  # fmt: skip
     if run.fusion == "decision":
-        from rtslib.decision import join
-
-        return join(start, Path(folder) / name)
+        return joined(start, Path(folder) / name)
     return trained(chipset, split, Path(folder) / name, _config_of(run, chipset, profile, seed), start)
 
 

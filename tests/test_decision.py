@@ -1,5 +1,7 @@
 """Decision-level fusion: union with non-maximum suppression by masks, voids, and a run made of runs."""
 
+import shutil
+
 import pytest
 import torch
 from models import made_batch, small_config
@@ -10,6 +12,7 @@ from rtslib.config import Config
 from rtslib.decision import Decision, join, mask_nms
 from rtslib.errors import ConfigError, OutputError, WeightsError
 from rtslib.predict import predict
+from rtslib.runkeys import joined
 from rtslib.runs import load_run, read_run
 
 
@@ -97,6 +100,11 @@ def test_joined_runs_answer_as_the_runs_do(data, unimodal, tmp_path):  # noqa: F
     assert join(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before
     with pytest.raises(OutputError, match="another config"):
         join(runs, unimodal / "rgb")
+    other = {"rgb": runs["rgb"], "terrain": tmp_path / "terrain"}
+    shutil.copytree(runs["terrain"], other["terrain"])
+    Config.load(other["terrain"] / "config.json").updated(temperature=3.0).save(other["terrain"] / "config.json")
+    assert joined(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before  # the same: kept
+    assert joined(other, folder) == folder and (tmp_path / "decision.previous" / "model.pt").stat().st_mtime_ns == before
     with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
         join({"rgb": runs["rgb"], "terrain": runs["rgb"]}, tmp_path / "wrong")
     assert Config.load(runs["rgb"] / "config.json").temperature > 0

@@ -1,13 +1,20 @@
 """Mapping with a model that thresholds one band, so that the right map is known exactly."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import torch
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 from shapely.geometry import Polygon
 
-from maps import CONFIG, TRANSFORM, Threshold, map_scene, on_ground, write
+from maps import CONFIG, TRANSFORM, Threshold, blobs, map_scene, on_ground, write
 from rtslib.chips import open_chips
 from rtslib.config import Config
 from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
@@ -47,6 +54,39 @@ def test_polygons_are_the_shapes_whatever_the_windows(scene, tmp_path):
         assert set(got.geom_type) == {"MultiPolygon"} and got.is_valid.all()
         assert len(got.geometry[1].geoms[0].interiors) == 1
     assert got["windows"].tolist() == [1, 1, 1, 1] and got.attrs["counts"]["windows"] == 1
+
+
+class Ragged(Threshold):
+    """Sees every outline a little differently in every window, as a trained model does."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.rng = np.random.default_rng(seed)
+
+    def _one(self, image, valid):
+        found = super()._one(image, valid)
+        masks = found["masks"].numpy().astype(bool)
+        for k, mask in enumerate(masks):
+            rim = mask & ~ndimage.binary_erosion(mask)
+            masks[k] = mask & ~(rim & (self.rng.random(mask.shape) < 0.3))
+        found["scores"] = (found["scores"] + torch.from_numpy(self.rng.uniform(-0.05, 0.05, len(masks)))).clip(0, 1)
+        return {**found, "masks": torch.from_numpy(masks.astype(np.float32))}
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([(112, 64), (128, 80), (144, 72)]))
+def test_the_map_is_the_same_whatever_the_origin_of_the_windows(seed, shift, knobs):
+    with TemporaryDirectory() as folder:
+        folder = Path(folder)
+        with rasterio.open(blobs(folder / "a", seed=seed) / "dem.tif") as dem:
+            write(folder / "b" / "dem.tif", dem.read(1)[shift:, shift:], transform=TRANSFORM @ Affine.translation(shift, shift))
+        one, other = (map_scene(Ragged(k), CONFIG, folder / k2, folder / f"{k2}_out", *knobs) for k, k2 in ((1, "a"), (2, "b")))
+    away = on_ground(shift + 1, shift + 1, 255, 255)
+    inner = one[one.within(away) & (one.area >= 100 * 300)]
+    assert len(inner)
+    for shape in inner.geometry:
+        meets = other[other.intersects(shape)].geometry
+        assert max(shape.intersection(g).area / shape.union(g).area for g in meets) > 0.9
 
 
 def test_the_file_says_what_was_returned(scene, tmp_path):

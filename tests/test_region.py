@@ -1,6 +1,8 @@
 """Regions: constants and planes through warping, the grid, voids, and windows."""
 
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -39,6 +41,18 @@ def test_constants_survive_warping(tmp_path, wide):
     assert pixels.dtype == np.float32 and pixels.shape == (6, *SIZE)
     for values, expected in zip(pixels, [0.1, 0.3, 120, 0.5, FLAT, 0]):
         np.testing.assert_allclose(values, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_raster_behind_a_url_is_read_like_a_file(tmp_path):
+    image = write(tmp_path / "image.tif", {"red": np.arange(60 * 80).reshape(SIZE) / 4800})
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            port = server.stdout.readline().split("port ")[1].split()[0]
+            far = open_region([f"http://127.0.0.1:{port}/image.tif"]).read(["red"])
+        finally:
+            server.kill()
+    np.testing.assert_array_equal(far, open_region([image]).read(["red"]))
 
 
 @pytest.mark.parametrize("pixel", [3, 10, 47])
