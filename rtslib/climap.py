@@ -52,7 +52,7 @@ def map_(
         raise DataError(run, "no such folder", "a run's folder, as `train` writes it")
     config = Config.load(run / "config.json")
     place = _place(scene, source or [], crs, pixel_size)
-    area = None if aoi is None else _area(aoi, place)
+    area = None if aoi is None else _area(aoi, place.stack.crs)
     options = Options(window, overlap, score, batch_size, block, probability)
     if source:
         _refuse_unread(place, config)
@@ -121,7 +121,7 @@ def score_map(found: Path, truth: Path, aoi: Path | None, as_json: bool) -> str:
     pred = read_map(found)
     known = read_polygons(truth, pred.crs)
     if aoi is not None:
-        area = read_polygons(aoi, pred.crs).geometry.union_all()
+        area = _area(aoi, pred.crs)
         pred, known = (frame[frame.intersects(area)].reset_index(drop=True) for frame in (pred, known))
     scores = evaluate_map(pred, known)
     return json.dumps(scores, indent=1) if as_json else as_text(scores)
@@ -142,11 +142,11 @@ def _place(scene: Path | None, sources: list[str], crs: str, pixel_size: float |
     return Scene(Path(region.files[0]).parent, region, None)
 
 
-def _area(aoi: Path, place: "Scene") -> "shapely.Geometry":
-    """Return the union of the polygons of a file, in the region's CRS."""
+def _area(aoi: Path, crs: Any) -> "shapely.Geometry":
+    """Return the union of the polygons of a file, in a CRS."""
     from rtslib.scenes import read_polygons
 
-    return read_polygons(aoi, place.stack.crs).geometry.union_all()
+    return read_polygons(aoi, crs).geometry.union_all()
 
 
 def _refuse_unread(place: "Scene", config: Any) -> None:

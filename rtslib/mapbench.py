@@ -18,7 +18,7 @@ import rasterio
 from rasterio.windows import Window
 
 from rtslib import mapeval
-from rtslib.errors import RtsError
+from rtslib.errors import DataError, RtsError
 from rtslib.mapplan import Options
 from rtslib.polygons import MAP_FILE
 from rtslib.scenes import open_scene
@@ -155,14 +155,21 @@ def worker_table(
 
 
 def main(run: str, scene: str, out: str) -> None:
-    """Measure, judge, and write tables, charts and manifest. Raises as the functions above."""
+    """Measure, judge, and write tables, charts and manifest.
+
+    Raises:
+        DataError: the scene's slumps are not known; or as the functions above.
+        RtsError: as those.
+    """
     from rtslib.manifest import write_manifest
     from rtslib.redraw import draw_all
 
-    tables = Path(out) / "tables"
+    tables, truth = Path(out) / "tables", open_scene(scene).truth
+    if truth is None:
+        raise DataError(scene, "no truth.gpkg", "known slumps to judge the map by")
     with TemporaryDirectory() as maps:
         print(save_table(memory_table(run, scene, maps), tables / "memory.csv").to_string(), flush=True)
-        judged = mapeval.evaluate_map(mapeval.read_map(Path(maps) / "1" / MAP_FILE), open_scene(scene).truth)
+        judged = mapeval.evaluate_map(mapeval.read_map(Path(maps) / "1" / MAP_FILE), truth)
     print(mapeval.as_text(judged), flush=True)
     save_table(mapeval.as_rows(judged), tables / "evaluation.csv")
     print(save_table(worker_table(run, scene), tables / "workers.csv").to_string())
@@ -171,4 +178,9 @@ def main(run: str, scene: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) != 4:
+        sys.exit("error: give RUN SCENE OUT: a run's folder, a scene's, and one for the tables")
+    try:
+        main(*sys.argv[1:])
+    except RtsError as e:
+        sys.exit(f"error: {e}")
