@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = {
     "study": "The embedded landscape (`make study`), two-stage data.",
     "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run.",
-    "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone, with and without the landscape's weights.",
+    "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone; all test chips are one site, so intervals are over chips instead.",
 }  # fmt: skip
 BEGIN, END = "<!-- results: begin, written by `python -m rtslib.readme` -->", "<!-- results: end -->"
 
