@@ -68,7 +68,7 @@ class Ragged(Threshold):
         masks = found["masks"].numpy().astype(bool)
         for k, mask in enumerate(masks):
             rim = mask & ~ndimage.binary_erosion(mask)
-            masks[k] = mask & ~(rim & (self.rng.random(mask.shape) < 0.3))
+            masks[k] = mask & ~(rim & (self.rng.random(mask.shape) < 0.15))
         found["scores"] = (found["scores"] + torch.from_numpy(self.rng.uniform(-0.05, 0.05, len(masks)))).clip(0, 1)
         return {**found, "masks": torch.from_numpy(masks.astype(np.float32))}
 
