@@ -2,6 +2,7 @@
 
 A reader thread keeps a short queue of batches filled, the model works through it, and a writer thread packs the
 finished block; so memory holds a few batches and the detections of two blocks, whatever the size of the region.
+The three share one heap (`rtslib.memory.share_heap`), so that none keeps what another could use.
 GDAL, PyTorch and zlib let go of Python's lock while they work. A batch holds windows of one block only.
 """
 
@@ -22,6 +23,7 @@ from rtslib import seams
 from rtslib.dataset import collate
 from rtslib.errors import WeightsError
 from rtslib.mapplan import Block, Plan
+from rtslib.memory import share_heap
 from rtslib.predict import MASK_THRESHOLD, to_device
 from rtslib.shards import write_shard
 
@@ -65,6 +67,7 @@ def run_blocks(
         WeightsError: the model gives scores that are not finite.
         OutputError: a shard cannot be written; those before it stay.
     """
+    share_heap()
     waiting: Future | None = None
     with ThreadPoolExecutor(1, "shards") as writer:
         for judged in _judged(model, todo, blocks):
@@ -94,15 +97,20 @@ def _judged(model: torch.nn.Module, todo: Plan, blocks: Iterable[Block]) -> Iter
                 now.probability = np.zeros((int(bounds.height), int(bounds.width)), np.uint8)
         now.skipped += skipped
         if batch:
-            start = time.monotonic()
-            outputs = _run(model, batch)
-            now.model_seconds += time.monotonic() - start
-            for (window, sample), output in zip(batch, outputs, strict=True):
-                now.pieces += _pieces(window, sample, output, todo.options.score)
-                if now.probability is not None:
-                    _raise_probability(now, window, output)
+            _take(model, batch, now, todo.options.score)
     if now is not None:
         yield now
+
+
+def _take(model: torch.nn.Module, batch: list[tuple[Window, dict]], judged: Judged, least: float) -> None:
+    """Run the model on a batch and add what it finds; its masks, as large as the windows, end here."""
+    start = time.monotonic()
+    outputs = _run(model, batch)
+    judged.model_seconds += time.monotonic() - start
+    for (window, sample), output in zip(batch, outputs, strict=True):
+        judged.pieces += _pieces(window, sample, output, least)
+        if judged.probability is not None:
+            _raise_probability(judged, window, output)
 
 
 def _batches(todo: Plan, blocks: Iterable[Block]) -> Iterator[tuple[Block, list[tuple[Window, dict]], int]]:

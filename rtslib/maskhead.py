@@ -14,6 +14,7 @@ from rtslib.cascade import conv_stack, pool_regions
 from rtslib.config import Config
 
 SIDE = 28  # mask cells per side of a box
+AT_ONCE = 8  # masks pasted together: the sampling grid is twice as large as they are
 
 
 class MaskHead(nn.Module):
@@ -77,6 +78,13 @@ def paste_masks(probs: Tensor, boxes: Tensor, height: int, width: int) -> Tensor
 
     Source: the sampling rule of detectron2's `paste_masks_in_image` (cells are areas, not points).
     """
+    pasted = probs.new_empty(len(probs), height, width)
+    for part, cells, box in zip(*(t.split(AT_ONCE) for t in (pasted, probs, boxes)), strict=True):
+        part.copy_(_paste(cells, box, height, width))
+    return pasted
+
+
+def _paste(probs: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
     y = (torch.arange(height, device=boxes.device) + 0.5 - y0) / (y1 - y0).clamp(min=1e-6) * 2 - 1
     x = (torch.arange(width, device=boxes.device) + 0.5 - x0) / (x1 - x0).clamp(min=1e-6) * 2 - 1

@@ -1,16 +1,18 @@
-"""Peak memory of a training: what a card, or a laptop, must have.
+"""Peak memory of a training or a map: what a card, or a laptop, must have.
 
 On a GPU it is what PyTorch had allocated at most; else the most that the process held in RAM (resident set,
 interpreter and libraries included), which Linux can count anew from a given moment.
 
-Source: torch.cuda.max_memory_allocated; proc(5), `clear_refs` and `VmHWM`.
+Source: torch.cuda.max_memory_allocated; proc(5), `clear_refs` and `VmHWM`; mallopt(3), `M_ARENA_MAX`.
 """
 
+import ctypes
 from pathlib import Path
 
 import torch
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_M_ARENA_MAX = -8  # malloc.h
 
 
 def reset_peak() -> None:
@@ -22,6 +24,17 @@ def reset_peak() -> None:
             _RESET.write_text("5")
         except OSError:  # a container may forbid it; the peak then spans the whole process
             pass
+
+
+def share_heap() -> None:
+    """Let all threads of this process allocate from one heap; without effect where the C library is not glibc.
+
+    By default glibc gives each thread a heap of its own, and what is freed in one is of no use to the others: the
+    peak then creeps up with the time that threads of different needs run side by side.
+    """
+    mallopt = getattr(ctypes.CDLL(None) if _STATUS.exists() else None, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def peak_mib() -> float | None:

@@ -7,7 +7,7 @@ from models import made_batch, small_config
 from rtslib.cascade import match_boxes, nonempty, pool_regions
 from rtslib.detector import build_model
 from rtslib.errors import ConfigError
-from rtslib.maskhead import crop_masks, paste_masks
+from rtslib.maskhead import AT_ONCE, crop_masks, paste_masks
 from rtslib.rpn import Anchors
 from rtslib.strategies import STRATEGIES
 
@@ -67,6 +67,15 @@ def test_masks_cropped_and_pasted_come_back():
     pasted = paste_masks(cells, boxes, 64, 64)
     assert torch.equal(pasted >= 0.5, mask)
     assert pasted[0, :9].max() == 0 and paste_masks(cells[:0], boxes[:0], 8, 9).shape == (0, 8, 9)
+
+
+def test_masks_pasted_together_are_those_pasted_alone():
+    torch.manual_seed(0)
+    n = 2 * AT_ONCE + 1
+    corners = torch.rand(n, 2) * 40
+    cells, boxes = torch.rand(n, 28, 28), torch.cat([corners, corners + 1 + torch.rand(n, 2) * 30], dim=1)
+    alone = [paste_masks(c[None], b[None], 64, 48)[0] for c, b in zip(cells, boxes, strict=True)]
+    assert torch.equal(paste_masks(cells, boxes, 64, 48), torch.stack(alone))
 
 
 @pytest.mark.parametrize("fusion", STRATEGIES)
