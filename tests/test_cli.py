@@ -266,6 +266,23 @@ def test_map_writes_polygons_figure_and_page(capsys, run, tmp_path):
     assert "exist" in fails(capsys, *args)
 
 
+def test_map_on_a_cluster_that_runs_already_is_the_same(capsys, run, tmp_path):
+    import geopandas as gpd
+    from dask.distributed import LocalCluster
+
+    from rtslib.synthscene import write_scene
+
+    scene = write_scene(tmp_path / "scene", 96, seed=2)
+    args = ["map", "--run", run, "--scene", scene, "--window", 64, "--overlap", 32, "--score", 0, "--block", 1, "--no-pictures"]
+    assert call(capsys, *args, "--out", tmp_path / "here")[0] == 0
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        there = ["--scheduler", cluster.scheduler_address, "--out", tmp_path / "there"]
+        assert call(capsys, *args, *there)[0] == 0
+        assert len(cluster.scheduler_info["workers"]) == 2  # it is not ours to stop
+    here, there = (gpd.read_file(tmp_path / name / "detections.gpkg") for name in ("here", "there"))
+    assert len(here) > 1 and here.geometry.geom_equals(there.geometry).all() and (here["score"] == there["score"]).all()
+
+
 def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path):
     """The rasters of a scene given one by one make the same map; then a reviewer rejects its first row."""
     import geopandas as gpd
