@@ -63,6 +63,8 @@ def training_curves(table: str | Path) -> Figure:
 def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> Figure:
     """Draw scores as points, one row a model, each with its value written beside it.
 
+    The axis runs from 0 to 1, or, where all there is to see lies below 0.1, as far as that.
+
     Args:
         table: CSV with the column `model` and one column a metric, as fractions 0-1; and optionally
             METRIC_low and METRIC_high, drawn as a line.
@@ -72,6 +74,9 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", *metrics))
+    seen = [c for m in metrics for c in (m, f"{m}_low", f"{m}_high") if c in rows]
+    most = rows[seen].max(axis=None)
+    faint = 0 < most < 0.1
     figure = Figure(figsize=(6.5, 1.3 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     styles = styles_of(rows["model"])
@@ -89,14 +94,14 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
             )
             offset = (0, 7) if i == 0 else (0, -14)  # the first above, others below: they may lie close
             axes.annotate(
-                f"{value:.2f}", (value, y), offset, textcoords="offset points", ha="center", fontsize=8
+                f"{value:.4f}" if faint else f"{value:.2f}", (value, y), offset, textcoords="offset points", ha="center", fontsize=8
             )
         axes.plot(
             [], [], "os^D"[i % 4], color="0.3", markerfacecolor="0.3" if i == 0 else "white", label=metric
         )
     axes.set_yticks(range(len(rows)), rows["model"])
     axes.set_ylim(len(rows) - 0.4, -0.7)
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.1 * most if faint else 1)
     label(axes, "mask average precision on test chips (0-1)", "")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from rtslib.errors import DataError, RtsError
 from rtslib.files import write_text
-from rtslib.studycharts import stage_rows
+from rtslib.studycharts import is_faint, stage_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Folder in `results/` -> how its study is introduced.
@@ -28,8 +28,8 @@ def results_section(results: str | Path) -> str:
     """Return the section as Markdown.
 
     Args:
-        results: folder with `quick/tables/map_scores.csv` and, for each of `STUDIES`, `NAME/tables/` with
-            `models.csv` and `gains.csv`.
+        results: folder with `quick/tables/map_scores.csv`, `mapping/tables/evaluation.csv` and, for each of `STUDIES`,
+            `NAME/tables/` with `models.csv` and `gains.csv`.
 
     Raises:
         DataError: a table is missing.
@@ -49,12 +49,12 @@ def study_section(tables: Path, title: str) -> str:
     """Return the tables of one fusion study as Markdown; raises as `results_section`."""
     models, gains = _read(tables / "models.csv"), _read(tables / "gains.csv")
     first, over = models.iloc[0], list(gains["over"].unique())
+    more = ["mask AP25 (95 %)", *(f"AP25 over `{r}`" for r in over)] if is_faint(models) else []
     rows = [
         [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP50_sd:.3f}", f"{m.AP:.3f}",
-         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), *_loose(m, gains, over), f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
+         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), *(_loose(m, gains, over) if more else []), f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
         for m in models.itertuples()
     ]  # fmt: skip
-    more = ["mask AP25 (95 %)", *(f"AP25 over `{r}`" for r in over)] if "AP25" in models else []
     head = ["model", "mask AP50 (95 %)", "sd, seeds", "AP", "F1", *(f"AP50 over `{r}`" for r in over), *more, "ECE before, after"]
     said = (
         f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {models.seeds.min()} seeds: means, "
@@ -98,9 +98,7 @@ def _gain(gains: pd.DataFrame, model: str, over: str, columns: tuple[str, str, s
 
 
 def _loose(m: Any, gains: pd.DataFrame, over: list[str]) -> list[str]:
-    """Cells on AP25, in tables that have it."""
-    if "AP25" not in m._fields:
-        return []
+    """Cells on AP25."""
     columns = ("AP25_gain", "AP25_low", "AP25_high")
     return [f"{m.AP25:.3f} ({m.AP25_low:.3f} to {m.AP25_high:.3f})", *(_gain(gains, m.model, r, columns) for r in over)]
 

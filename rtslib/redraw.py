@@ -32,7 +32,7 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "04_scores": (charts.score_points, "04_comparison"),
     "04_cost": (charts.cost_points, "04_comparison"),
     "04_precision_recall": (charts.pr_curves, "04_precision_recall"),
-    "scores": (charts.score_points, "models"),
+    "scores": (studycharts.scores, "models"),
     "forest": (studycharts.forest, "gains"),
     "sizes": (studycharts.sizes, "models"),
     "compute": (studycharts.compute, "models"),

@@ -7,40 +7,59 @@ zero. A line that crosses the rule leaves open who is ahead.
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rtslib.charts import OKABE_ITO, label, styles_of, table_of
+from rtslib.charts import OKABE_ITO, label, score_points, styles_of, table_of
 from rtslib.plan import STAGES_OF
 
 
+def is_faint(models: pd.DataFrame) -> bool:
+    """Tell from `models.csv` whether so little is found (AP50 below 0.1) that AP25 has to be looked at too."""
+    return "AP25" in models and bool(models["AP50"].max() < 0.1)
+
+
+def scores(table: str | Path) -> Figure:
+    """Draw AP50 and AP of each model, or AP25 and AP50 where little is found; table and errors as `score_points`."""
+    return score_points(table, ("AP25", "AP50") if is_faint(table_of(table, ("model", "AP50"))) else ("AP50", "AP"))
+
+
 def forest(table: str | Path) -> Figure:
-    """Draw the gains in AP50 over each reference with their intervals, one panel a reference.
+    """Draw the gains over each reference with their intervals, one column a reference: AP50, and AP25 below it.
 
     Args:
-        table: CSV with columns model, over, AP50_gain, low, high (fractions).
+        table: CSV with columns model, over, AP50_gain, low, high (fractions); optionally AP25_gain, AP25_low, AP25_high.
 
     Raises:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", "over", "AP50_gain", "low", "high"))
     panels = list(rows.groupby("over", sort=False))
-    most = max((len(part) for _, part in panels), default=1)
-    figure = Figure(figsize=(2 + 3.8 * max(len(panels), 1), 1.3 + 0.3 * most), layout="constrained")
-    for axes, (over, part) in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels):
-        part = part.sort_values("AP50_gain", ascending=False, kind="stable")
-        for y, row in enumerate(part.itertuples()):
-            sure = row.low > 0 or row.high < 0
-            colour = OKABE_ITO[0] if row.low > 0 else OKABE_ITO[1] if row.high < 0 else "0.45"
-            axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
-            axes.plot(row.AP50_gain, y, "o", color=colour, markerfacecolor=colour if sure else "white")
-        axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set_yticks(range(len(part)), part["model"])
-        axes.set_ylim(len(part) - 0.4, -0.6)
-        axes.locator_params(axis="x", nbins=4)
-        axes.grid(axis="x", alpha=0.3)
-        axes.set_title(f"compared with {over}", fontsize=10)
-        label(axes, "difference in AP50 (95 % interval)", "")
+    most, across = max((len(part) for _, part in panels), default=1), max(len(panels), 1)
+    kinds = [("AP50", ["AP50_gain", "low", "high"]), ("AP25", ["AP25_gain", "AP25_low", "AP25_high"])]
+    kinds = [(metric, columns) for metric, columns in kinds if set(columns) <= set(rows)]
+    figure = Figure(figsize=(2 + 3.8 * across, (1.3 + 0.3 * most) * len(kinds)), layout="constrained")
+    grid = figure.subplots(len(kinds), across, squeeze=False)
+    for (metric, columns), line in zip(kinds, grid, strict=True):
+        for axes, (over, part) in zip(line, panels):
+            _differences(axes, part["model"], part[columns])
+            axes.set_title(f"compared with {over}", fontsize=10)
+            label(axes, f"difference in {metric} (95 % interval)", "")
     return figure
+
+
+def _differences(axes: Axes, models: pd.Series, values: pd.DataFrame) -> None:
+    """Draw one panel of `forest`, the best first; `values` holds difference, low and high."""
+    order = values.iloc[:, 0].sort_values(ascending=False, kind="stable").index
+    for y, (value, low, high) in enumerate(values.loc[order].itertuples(index=False)):
+        colour = OKABE_ITO[0] if low > 0 else OKABE_ITO[1] if high < 0 else "0.45"
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
+        axes.plot(value, y, "o", color=colour, markerfacecolor=colour if low > 0 or high < 0 else "white")
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.set_yticks(range(len(order)), models[order])
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.locator_params(axis="x", nbins=4)
+    axes.grid(axis="x", alpha=0.3)
 
 
 def sizes(table: str | Path) -> Figure:

@@ -176,6 +176,15 @@ def test_charts_of_a_study(tmp_path):
     left, right = studycharts.forest(tmp_path / "gains.csv").axes
     assert [t.get_text() for t in left.get_yticklabels()] == ["a", "b"] and left.get_title() == "compared with data"
     assert list(left.lines[0].get_xdata()) == [0.05, 0.2] and right.lines[1].get_markerfacecolor() == "white"
+    gains.assign(AP25_gain=-0.5, AP25_low=-0.6, AP25_high=-0.4).to_csv(tmp_path / "gains.csv")
+    panels = studycharts.forest(tmp_path / "gains.csv").axes
+    assert [a.get_xlabel()[14:18] for a in panels] == ["AP50", "AP50", "AP25", "AP25"]
+    assert list(panels[2].lines[0].get_xdata()) == [-0.6, -0.4]
+    scores = pd.DataFrame({"model": ["a"], "AP25": [0.04], "AP50": [0.02], "AP": [0.01], "AP25_high": [0.05]})
+    for table, shown, end in ((scores, ["0.0400", "0.0200"], 0.055), (scores.assign(AP50=0.5), ["0.50", "0.01"], 1)):
+        table.to_csv(tmp_path / "models.csv")
+        axes = studycharts.scores(tmp_path / "models.csv").axes[0]
+        assert [t.get_text() for t in axes.texts] == shown and axes.get_xlim()[1] == pytest.approx(end)
     missing = pd.DataFrame({"model": "a", "seed": [0, 1, 0], "hidden": ["nothing", "nothing", "terrain"],
                             "part": ["", "", "left"], "AP50": [0.4, 0.6, 0.1]})  # fmt: skip
     missing.to_csv(tmp_path / "missing.csv")
