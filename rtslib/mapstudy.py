@@ -5,6 +5,7 @@ for georeferenced chips it is the mosaic of a site that the split holds out for 
 georeference make no map.
 """
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +97,7 @@ def study_scene(
     from rtslib.synthscene import write_scene
 
     name = f"{chipset.root.name}-{profile}" if data else f"synthetic-{profile}-seed{seed}"
-    folder = study.ROOT / "scratch" / "scenes" / name
+    folder = Path(os.path.relpath(study.ROOT / "scratch" / "scenes" / name))  # no manifest should name this machine's paths
     shutil.rmtree(folder, ignore_errors=True)
     if data:
         group = held_out_group(chipset, split)
