@@ -2,7 +2,7 @@
 
 A reader thread keeps a short queue of batches filled, the model works through it, and a writer thread packs the
 finished block; so memory holds a few batches and the detections of two blocks, whatever the size of the region.
-The three share one heap (`rtslib.memory.share_heap`), so that none keeps what another could use.
+The three share one heap, and after each block what is free goes back to the system (`rtslib.memory`).
 GDAL, PyTorch and zlib let go of Python's lock while they work. A batch holds windows of one block only.
 """
 
@@ -23,7 +23,7 @@ from rtslib import seams
 from rtslib.dataset import collate
 from rtslib.errors import WeightsError
 from rtslib.mapplan import Block, Plan
-from rtslib.memory import share_heap
+from rtslib.memory import give_back, share_heap
 from rtslib.predict import MASK_THRESHOLD, to_device
 from rtslib.shards import write_shard
 
@@ -74,6 +74,7 @@ def run_blocks(
             if waiting is not None:
                 done(waiting.result())
             waiting = writer.submit(_write, folder, judged)
+            give_back()
         if waiting is not None:
             done(waiting.result())
 

@@ -3,7 +3,7 @@
 On a GPU it is what PyTorch had allocated at most; else the most that the process held in RAM (resident set,
 interpreter and libraries included), which Linux can count anew from a given moment.
 
-Source: torch.cuda.max_memory_allocated; proc(5), `clear_refs` and `VmHWM`; mallopt(3), `M_ARENA_MAX`.
+Source: torch.cuda.max_memory_allocated; proc(5), `clear_refs` and `VmHWM`; mallopt(3), malloc_trim(3).
 """
 
 import ctypes
@@ -32,9 +32,22 @@ def share_heap() -> None:
     By default glibc gives each thread a heap of its own, and what is freed in one is of no use to the others: the
     peak then creeps up with the time that threads of different needs run side by side.
     """
-    mallopt = getattr(ctypes.CDLL(None) if _STATUS.exists() else None, "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+    _glibc("mallopt", _M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Give freed memory back to the system (takes milliseconds); without effect where the C library is not glibc.
+
+    Else tensors of ever other sizes tear the heap into pieces, and a process that has mapped a region holds hundreds
+    of MiB more than one that has mapped a window.
+    """
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(name: str, *args: int) -> None:
+    function = getattr(ctypes.CDLL(None), name, None) if _STATUS.exists() else None
+    if function is not None:
+        function(*args)
 
 
 def peak_mib() -> float | None:
