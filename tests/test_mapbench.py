@@ -1,5 +1,9 @@
 """Benchmarks of mapping, on a scene of a few windows: what is measured is a map, and the chart shows the table."""
 
+import os
+import platform
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +15,7 @@ from rtslib import mapbench, studycharts
 from rtslib.__main__ import main
 from rtslib.errors import RtsError
 from rtslib.mapplan import Options
+from rtslib.memory import give_back, share_heap
 from rtslib.scenes import open_scene
 from rtslib.synthscene import write_scene
 
@@ -47,3 +52,18 @@ def test_the_chart_starts_at_zero(tmp_path):
     pd.DataFrame(rows).to_csv(tmp_path / "memory.csv")
     left, right = studycharts.memory(tmp_path / "memory.csv").axes
     assert left.lines[0].get_ydata().tolist() == [1, 2] and left.get_ylim()[0] == right.get_ylim()[0] == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give memory back by themselves")
+def test_freed_memory_goes_back_to_the_system():
+    share_heap()
+    blocks = [bytearray(b"1" * 65536) for _ in range(3200)]  # 200 MiB, on the heap
+    pin = blocks[-1]  # what lies on top of a heap keeps it from shrinking
+    del blocks
+    before = rss_mib()
+    give_back()
+    assert len(pin) == 65536 and rss_mib() < before - 150
+
+
+def rss_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
