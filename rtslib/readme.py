@@ -21,6 +21,12 @@ STUDIES = {
     "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run.",
     "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone; all test chips are one site, so intervals are over chips instead.",
 }  # fmt: skip
+#: How a judged map is introduced -> its table in `results/`.
+MAPS = {
+    "new synthetic ground, 768 x 768 px (`make reproduce`)": "quick/tables/map_evaluation.csv",
+    "new synthetic ground, 8,192 x 8,192 px (`rtslib.mapbench`)": "mapping/tables/evaluation.csv",
+    "`sentinel_rts`, largest site, held out (notebook 05, `quick`)": "mapping/tables/sentinel_rts.csv",
+}
 BEGIN, END = "<!-- results: begin, written by `python -m rtslib.readme` -->", "<!-- results: end -->"
 
 
@@ -28,20 +34,16 @@ def results_section(results: str | Path) -> str:
     """Return the section as Markdown.
 
     Args:
-        results: folder with `quick/tables/map_scores.csv`, `mapping/tables/evaluation.csv` and, for each of `STUDIES`,
-            `NAME/tables/` with `models.csv` and `gains.csv`.
+        results: folder with the tables of `MAPS` and, for each of `STUDIES`, `NAME/tables/` with `models.csv` and
+            `gains.csv`.
 
     Raises:
         DataError: a table is missing.
     """
     results = Path(results)
     parts = [study_section(results / name / "tables", title) for name, title in STUDIES.items()]
-    at = _read(results / "quick" / "tables" / "map_scores.csv").query("iou == 0.5").iloc[0]
-    parts.append(
-        f"The map of an unseen synthetic scene (`make reproduce`), polygon against polygon at IoU 0.5: {at.right:.0f} of "
-        f"{at.right + at.missed:.0f} slumps found, {at.wrong:.0f} wrong; precision {at.precision:.2f}, "
-        f"recall {at.recall:.2f}, F1 {at.f1:.2f}."
-    )
+    maps = {title: results / path for title, path in MAPS.items()}
+    parts.append("Maps, polygon against polygon at IoU 0.5:\n\n" + _maps_table(maps))
     return "\n\n".join(parts)
 
 
@@ -85,6 +87,15 @@ def _missing_table(path: Path) -> str:
     missing["case"] = [f"{h} {p}".strip() for h, p in zip(missing["hidden"], missing["part"], strict=True)]
     wide = missing.pivot_table("AP50", "model", "case", sort=False)
     return _table(["model", *wide.columns], [[f"`{m}`", *(f"{v:.3f}" for v in row)] for m, row in zip(wide.index, wide.to_numpy(), strict=True)])
+
+
+def _maps_table(maps: dict[str, Path]) -> str:
+    rows = []
+    for title, path in maps.items():
+        at = _read(path).query("iou == 0.5").iloc[0]
+        shares = ["-" if pd.isna(v) else f"{v:.2f}" for v in (at.precision, at.recall, at.f1, at.ap)]
+        rows.append([title, f"{at.right + at.missed:.0f}", f"{at.right:.0f}", f"{at.wrong:.0f}", *shares])
+    return _table(["map", "known slumps", "found", "wrong", "precision", "recall", "F1", "AP50"], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -9,6 +9,7 @@ moved aside to `NAME.previous` (replacing one that is there) and made anew.
 import ast
 import hashlib
 import json
+import multiprocessing
 import shutil
 from functools import cache
 from pathlib import Path
@@ -60,7 +61,8 @@ def trained(
             kept = _move_aside(folder)
             print(f"{folder.name}: {what} changed since it was trained; kept as {kept}, trained anew")
     write_text(code, code_hash() + "\n")
-    return train(chipset, folder, config, split=split, init=init or None, resume=True)
+    alone = multiprocessing.parent_process() is None  # bars of trainings side by side would run into each other
+    return train(chipset, folder, config, split=split, init=init or None, resume=True, progress=alone)
 
 
 def joined(runs: dict[str, Path], folder: str | Path) -> Path:

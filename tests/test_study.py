@@ -143,7 +143,7 @@ def fake_train(monkeypatch):
 
     calls = []
 
-    def train(chipset, out, config, split=None, init=None, resume=False):
+    def train(chipset, out, config, split=None, init=None, resume=False, progress=True):
         key = run_key(config, chipset.fingerprint(), split.to_csv(index=False), init)
         if read_run(out).get("key") == key and read_run(out)["finished"]:
             return Path(out)
