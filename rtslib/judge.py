@@ -2,7 +2,7 @@
 
 A reader thread keeps a short queue of batches filled, the model works through it, and a writer thread packs the
 finished block; so memory holds a few batches and the detections of two blocks, whatever the size of the region.
-The three share one heap, and after each block what is free goes back to the system (`rtslib.memory`).
+The three share one heap, and after each block what is free in it goes back to the system (`rtslib.memory`).
 GDAL, PyTorch and zlib let go of Python's lock while they work. A batch holds windows of one block only.
 """
 

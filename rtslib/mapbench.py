@@ -27,7 +27,7 @@ from rtslib.tables import save_table
 _ONE = "import sys; from rtslib.mapbench import map_once; map_once(*sys.argv[1:4], int(sys.argv[4]), *map(int, sys.argv[5:]))"
 #: Of memory and quality: windows that hold a large slump whole, and as many pixels a batch as by default.
 WIDE = Options(window=512, overlap=128, batch_size=1, block=2)
-#: Of workers: a small scene, but many blocks to share out, as a region has.
+#: Of workers: half of both sides, with many blocks to share out, as a region has; the start of workers counts.
 SHARED = Options(block=2)
 
 
@@ -132,7 +132,7 @@ def memory_table(
 
 
 def worker_table(
-    run: str | Path, scene: str | Path, part: int = 4, counts: Sequence[int] = (1, 2), options: Options = SHARED
+    run: str | Path, scene: str | Path, part: int = 2, counts: Sequence[int] = (1, 2), options: Options = SHARED
 ) -> pd.DataFrame:
     """Measure maps of a part of a scene with workers of one thread.
 
