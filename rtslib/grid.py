@@ -2,14 +2,11 @@
 
 A *task* is one run with one seed: train it, or recognise it as finished, then predict on its validation and test
 chips, also with a modality missing. Tasks wait for those that they start from. Each has a process of its own, so
-that its peak memory is its own, and as many threads as there are cores to a process. Where there is no GPU these are
-forked from a server that has imported everything, which saves each ten seconds; CUDA does not survive a fork. A study
-that was killed goes on where it stopped: finished runs and predictions are recognised, a run that was cut off resumes
-at its last epoch.
+that its peak memory is its own, and as many threads as there are cores to a process. A study that was killed goes
+on where it stopped: finished runs and predictions are recognised, a run that was cut off resumes at its last epoch.
 """
 
 import multiprocessing
-import multiprocessing.context
 import os
 import threading
 import time
@@ -27,8 +24,6 @@ from rtslib import study
 from rtslib.errors import ConfigError
 from rtslib.plan import TRIED_WITHOUT, needed
 
-#: What the server of processes imports.
-PRELOADED = ["lightning", "rtslib.lit", "rtslib.train", "rtslib.evaluate", "rtslib.runscores"]
 #: Parts of test chips that each secondary modality is hidden from; see `rtslib.missing`.
 HIDDEN_PARTS = ("all", "left")
 
@@ -102,18 +97,18 @@ def opened(data: str, profile: str, split_seed: int, fold: int | None) -> "tuple
     return study.chips_and_split(data, profile, split_seed, fold)
 
 
-def perform(task: Task, threads: int) -> float:
+def perform(task: Task, threads: int, parent: int = 0) -> float:
     """Do one task in this process; return the seconds it took. Raises as `rtslib.study.make`.
 
-    A process that another one started ends with that: a worker that outlives a killed study would write into the runs
-    of the next.
+    With `parent`, a process id, this process ends when that one is gone: a worker that outlives a killed study
+    would write into the runs of the next.
     """
     import torch
 
     from rtslib.runscores import predictions
 
-    if multiprocessing.parent_process() is not None:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+    if parent:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     start = time.monotonic()
     torch.set_num_threads(threads)
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
@@ -167,12 +162,13 @@ def perform_all(listed: Sequence[Task], workers: int = 2, say: Callable[[str], N
     waiting, running = [task for task in listed if task not in done], {}
     if done:
         say(f"{len(done)} of {len(listed)} are there already")
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), max_tasks_per_child=1)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1)
     with _environment("OMP_NUM_THREADS", str(threads)), pool:  # read when a worker imports torch
         while waiting or running:
             for task in [t for t in waiting if _ready(t, listed, done)][: workers - len(running)]:
                 waiting.remove(task)
-                running[pool.submit(perform, task, threads)] = task
+                running[pool.submit(perform, task, threads, os.getpid())] = task
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 _finish(future, running, done, len(listed), say, pool)
@@ -191,19 +187,9 @@ def _environment(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _context() -> multiprocessing.context.BaseContext:
-    """Return how processes are started."""
-    import torch
-
-    if torch.cuda.is_available() or "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
     os._exit(1)
 
 
