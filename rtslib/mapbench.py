@@ -161,7 +161,9 @@ def main(run: str, scene: str, out: str) -> None:
         DataError: the scene's slumps are not known; or as the functions above.
         RtsError: as those.
     """
-    from rtslib.manifest import write_manifest
+    from rtslib import manifest
+    from rtslib.files import write_json
+    from rtslib.mapstudy import provenance
     from rtslib.redraw import draw_all
 
     tables, truth = Path(out) / "tables", open_scene(scene).truth
@@ -174,7 +176,8 @@ def main(run: str, scene: str, out: str) -> None:
     save_table(mapeval.as_rows(judged), tables / "evaluation.csv")
     print(save_table(worker_table(run, scene), tables / "workers.csv").to_string())
     draw_all(out)
-    write_manifest(out, "quick")
+    made_by = {**manifest.commit(), **provenance(run), "versions": manifest.versions(), "hardware": manifest.hardware()}
+    write_json(Path(out) / manifest.NAME, {**made_by, "outputs": manifest.outputs(Path(out))})
 
 
 if __name__ == "__main__":
