@@ -35,7 +35,7 @@ RUN = $(PY) -m rtslib.workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data
 .PHONY: help reproduce study figures test smoke lab lock clean
 
 help: ## show this list
-	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|gpu] [SEED=0] [OUT=folder] [PYTHON=python3.11]"
+	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|overnight|gpu] [SEED=0] [OUT=folder] [PYTHON=python3.11]"
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r t d; do \
 		printf '  %-11s %s\n' "$$t" "$$d"; done
 

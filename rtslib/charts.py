@@ -28,6 +28,8 @@ COLOURS = {
     "residual_cross_attention": OKABE_ITO[1], "concat_conv": OKABE_ITO[3], "data": OKABE_ITO[6],
 }  # fmt: skip
 DASHES = ("-", "--", "-.", ":")
+#: A score below which charts zoom in, and show AP25 beside AP50.
+FAINT = 0.1
 
 
 def training_curves(table: str | Path) -> Figure:
@@ -63,7 +65,7 @@ def training_curves(table: str | Path) -> Figure:
 def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> Figure:
     """Draw scores as points, one row a model, each with its value written beside it.
 
-    The axis runs from 0 to 1, or, where all there is to see lies below 0.1, as far as that.
+    The axis runs from 0 to 1, or, where all there is to see lies below `FAINT`, as far as that.
 
     Args:
         table: CSV with the column `model` and one column a metric, as fractions 0-1; and optionally
@@ -76,7 +78,7 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
     rows = table_of(table, ("model", *metrics))
     seen = [c for m in metrics for c in (m, f"{m}_low", f"{m}_high") if c in rows]
     most = rows[seen].max(axis=None)
-    faint = 0 < most < 0.1
+    faint = 0 < most < FAINT
     figure = Figure(figsize=(6.5, 1.3 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     styles = styles_of(rows["model"])

@@ -175,22 +175,32 @@ _NANO: dict[str, Any] = {
 _SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1}
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN"}
 
+# Minutes on two CPU cores; `overnight` has the same models and ten times as many epochs.
+_QUICK = {
+    "chips": 320, "size": 96, "scene": 768,
+    "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3},
+    "transfer": {**_NANO, "epochs": 5},
+    "layouts": {  # scale 2.5 brings 10 m pixels to the landscape's 4 m
+        "geotiff": {"scale": 2.5, "crop": 50, "batch_size": 4, "epochs": 4, "lr": 1e-3, "test_fraction": 0.2},
+        "coco": {"crop": 128},
+    },
+}  # fmt: skip
+
 #: Notebook profiles: size of the embedded landscape (chips, px a side) and of its scene (px a side), knobs of
-#: both training stages and of transfer to real chips, further knobs by layout (they win over a stage's), and at
-#: most how many chips of a real set (`limit`).
+#: both training stages and of transfer to real chips, further knobs by layout (they win over a stage's), at
+#: most how many chips of a real set (`limit`), and whose runs on the landscape a transfer starts from
+#: (`landscape`, a profile; else its own).
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {
         "chips": 24, "size": 64, "scene": 192, "limit": 12,
         "pretrain": _SMOKE, "finetune": _SMOKE, "transfer": _SMOKE, "layouts": {},
     },
-    "quick": {
-        "chips": 320, "size": 96, "scene": 768,
-        "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3},
-        "transfer": {**_NANO, "epochs": 5},
-        "layouts": {  # scale 2.5 brings 10 m pixels to the landscape's 4 m
-            "geotiff": {"scale": 2.5, "crop": 50, "batch_size": 4, "epochs": 4, "lr": 1e-3, "test_fraction": 0.2},
-            "coco": {"crop": 128},
-        },
+    "quick": _QUICK,
+    "overnight": {
+        **_QUICK, "landscape": "quick",
+        "pretrain": {**_NANO, "epochs": 40}, "finetune": {**_NANO, "epochs": 30},
+        "transfer": {**_NANO, "epochs": 50},
+        "layouts": {**_QUICK["layouts"], "geotiff": {**_QUICK["layouts"]["geotiff"], "epochs": 40}},
     },
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,

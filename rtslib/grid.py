@@ -84,7 +84,7 @@ def tasks(
     out: list[Task] = []
     if kind == "transfer":
         sources = sorted({s for n in chosen if plan[n].landscape for s in plan[n].starts.values()})
-        out += tasks("", profile, "two_stage", sources, seeds) if sources else []
+        out += tasks("", study.landscape_of(profile), "two_stage", sources, seeds) if sources else []
     for seed in seeds:
         for fold in folds or [None]:
             out += [Task(n, data, profile, kind, seed, split_seed, fold) for n in chosen]
@@ -112,7 +112,7 @@ def perform(task: Task, threads: int, parent: int = 0) -> float:
     start = time.monotonic()
     torch.set_num_threads(threads)
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
-    landscape = study.models_folder("", task.profile, 0, task.seed)
+    landscape = study.models_folder("", study.landscape_of(task.profile), 0, task.seed)
     run = study.make(task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, landscape)
     for side, hidden in _wanted(task, split):
         predictions(run, chipset, split, side, hidden)
@@ -125,7 +125,7 @@ def is_done(task: Task) -> bool:
 
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
     files = [predictions_file(task.folder / task.name, side, hidden) for side, hidden in _wanted(task, split)]
-    landscape = study.models_folder("", task.profile, 0, task.seed)
+    landscape = study.models_folder("", study.landscape_of(task.profile), 0, task.seed)
     return all(f.exists() for f in files) and study.is_made(
         task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, landscape
     )

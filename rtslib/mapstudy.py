@@ -15,7 +15,6 @@ import pandas as pd
 from rtslib import study
 from rtslib.errors import DataError
 from rtslib.files import whole
-from rtslib.ground import measure
 from rtslib.mapscore import match_polygons
 from rtslib.polygons import PROVENANCE
 from rtslib.scenes import Scene, mosaic_group, open_scene
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
     from rtslib.chips import ChipSet
-
-#: IoU thresholds of the score table.
-IOUS = (0.3, 0.5, 0.75)
 
 
 def why_no_scene(chipset: "ChipSet", data: str) -> str:
@@ -140,26 +136,6 @@ def map_table(detections: "gpd.GeoDataFrame", scene: Scene, iou: float = 0.5) ->
     names = scene.truth["id"].tolist() if "id" in scene.truth else list(range(1, len(scene.truth) + 1))
     found = {p: names[t] for p, t, _ in match_polygons(detections, scene.truth, iou).pairs}
     return table.assign(matches=pd.array([found.get(p) for p in range(len(table))], dtype="Int64"))
-
-
-def score_table(detections: "gpd.GeoDataFrame", scene: Scene) -> pd.DataFrame:
-    """Judge a map against the known slumps of its scene, one row per IoU threshold.
-
-    Returns:
-        Columns iou, right, wrong, missed (counts), precision, recall, f1 (0-1), mapped_ha, known_ha (areas).
-
-    Raises:
-        DataError: the scene's slumps are not known.
-    """
-    if scene.truth is None:
-        raise DataError(scene.folder, "no truth.gpkg", "known slumps to judge the map by")
-    mapped, known = measure(detections)[0].sum() / 1e4, measure(scene.truth)[0].sum() / 1e4
-    rows = []
-    for iou in IOUS:
-        s = match_polygons(detections, scene.truth, iou)
-        rows.append({"iou": iou, "right": s.tp, "wrong": s.fp, "missed": s.fn, "precision": s.precision,
-                     "recall": s.recall, "f1": s.f1, "mapped_ha": mapped, "known_ha": known})  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def save_map_table(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:

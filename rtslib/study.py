@@ -143,6 +143,11 @@ def models_folder(data: str, profile: str, split_seed: int, seed: int, fold: int
     return ROOT / "runs" / f"{name}-{profile}" / "models" / place
 
 
+def landscape_of(profile: str) -> str:
+    """Return the profile whose runs on the embedded landscape a transfer starts from. Raises ConfigError."""
+    return settings(profile).get("landscape", profile)
+
+
 def planned(chipset: "ChipSet", profile: str, kind: str = "two_stage") -> dict[str, Planned]:
     """Return the runs that a study of this data has; `kind`: two_stage or transfer (`rtslib.plan`)."""
     modalities = tuple(chipset.modalities())

@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rtslib.charts import OKABE_ITO, label, score_points, styles_of, table_of
+from rtslib.charts import FAINT, OKABE_ITO, label, score_points, styles_of, table_of
 from rtslib.plan import STAGES_OF
 
 
 def is_faint(models: pd.DataFrame) -> bool:
-    """Tell from `models.csv` whether so little is found (AP50 below 0.1) that AP25 has to be looked at too."""
-    return "AP25" in models and bool(models["AP50"].max() < 0.1)
+    """Tell from `models.csv` whether so little is found (AP50 below `FAINT`) that AP25 has to be looked at too."""
+    return "AP25" in models and bool(models["AP50"].max() < FAINT)
 
 
 def scores(table: str | Path) -> Figure:

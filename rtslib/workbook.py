@@ -238,7 +238,7 @@ def _commands() -> None:
 
 @app.command("run")
 def _run_command(
-    profile: Annotated[str, typer.Option(help="Sizes and knobs: smoke, quick or gpu.")] = "quick",
+    profile: Annotated[str, typer.Option(help="Sizes and knobs: smoke, quick, overnight or gpu.")] = "quick",
     data: Annotated[
         str, typer.Option(metavar="DIR", help="Folder of chips; empty: embedded landscape.")
     ] = "",

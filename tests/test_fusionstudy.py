@@ -18,10 +18,12 @@ from test_bootstrap import truth_and_results
 from rtslib import fusionstudy, grid, redraw, study, studycharts
 from rtslib.bootstrap import ap_draws, hits
 from rtslib.boundary import boundary, boundary_iou
+from rtslib.config import PROFILES
 from rtslib.errors import ConfigError
 from rtslib.macs import pyramid_macs
 from rtslib.masks import encode
 from rtslib.studyrows import Judged, _at_threshold, curve_rows, reliability_rows
+from rtslib.synthetic import write_challenge
 
 GO = """
 import sys
@@ -91,6 +93,21 @@ def test_tasks_are_listed_and_wrong_ones_refused():
         grid.perform_all([], 0)
     with pytest.raises(ConfigError, match="kind 'both': choose one of two_stage, transfer"):
         fusionstudy.run_study("out", profile="smoke", kind="both")
+
+
+def test_a_transfer_starts_from_runs_of_the_profile_that_its_own_names(tmp_path, monkeypatch):
+    monkeypatch.setitem(PROFILES, "long", {**PROFILES["smoke"], "landscape": "smoke"})
+    data = str(write_challenge(tmp_path / "chips", 12, 64, seed=1))
+    listed = grid.tasks(data, "long", "transfer", ["rgb"], [0])
+    assert [(t.name, t.profile, t.data) for t in listed] == [
+        ("rgb", "smoke", ""), ("rgb_continued", "smoke", ""), ("rgb", "long", data),
+    ]  # fmt: skip
+    asked = []
+    monkeypatch.setattr(study, "make", lambda *args: asked.append(args) or tmp_path)
+    monkeypatch.setattr(grid, "_wanted", lambda *args: [])
+    grid.perform(listed[-1], 1)
+    assert asked[0][-1] == listed[0].folder != listed[-1].folder
+    assert study.landscape_of("overnight") == study.landscape_of("quick") == "quick"
 
 
 def models_of(*found):

@@ -69,11 +69,5 @@ def test_tables_of_a_map(tmp_path):
     saved = mapstudy.save_map_table(table, tmp_path / "t" / "map.csv")
     back = pd.read_csv(tmp_path / "t" / "map.csv")
     assert back["score"].tolist() == [0.9234, 0.5] == saved["score"].tolist()
-    scores = mapstudy.score_table(found, scene)
-    assert scores["iou"].tolist() == [0.3, 0.5, 0.75]
-    assert scores.loc[1, ["right", "wrong", "missed"]].tolist() == [1, 1, 1] and scores.loc[1, "f1"] == 0.5
-    assert scores.loc[0, "known_ha"] == pytest.approx(2.0016, abs=1e-3)
-    with pytest.raises(DataError, match="truth"):
-        mapstudy.score_table(found, Scene(tmp_path, None, None))
     assert "matches" not in mapstudy.map_table(found, Scene(tmp_path, None, None))
     assert len(mapstudy.map_table(found.iloc[:0], scene)) == 0

@@ -29,7 +29,7 @@ def test_runs_come_after_those_they_start_from(plan):
         seen.add(run.name)
 
 
-@pytest.mark.parametrize("profile", ["quick", "gpu"])
+@pytest.mark.parametrize("profile", ["quick", "overnight", "gpu"])
 def test_the_ways_to_train_take_equal_image_passes(profile):
     settings = PROFILES[profile]
     plan = two_stage(NAMES, settings["finetune"]["epochs"])
