@@ -50,8 +50,8 @@ class Task:
 
     @property
     def folder(self) -> Path:
-        """Folder of the runs of this seed and fold."""
-        return study.models_folder(self.data, self.profile, self.split_seed, self.seed, self.fold)
+        """Folder of the runs of this kind, seed and fold."""
+        return study.models_folder(self.data, self.profile, self.split_seed, self.seed, self.fold, self.kind)
 
     @property
     def label(self) -> str:

@@ -131,15 +131,19 @@ def why_no_fusion(chipset: "ChipSet") -> str:
     )
 
 
-def models_folder(data: str, profile: str, split_seed: int, seed: int, fold: int | None = None) -> Path:
+def models_folder(
+    data: str, profile: str, split_seed: int, seed: int, fold: int | None = None, kind: str = "two_stage"
+) -> Path:
     """Return the folder that a study's runs of one training seed (and fold) lie in.
 
     Args:
         data, profile: as for `prepare`.
         split_seed: of landscape and split; seed: of training; fold: in cross-validation.
+        kind: two_stage or transfer, whose runs share names.
     """
     name = Path(data).name if data else "synthetic"
     place = f"split{split_seed}" + ("" if fold is None else f"-fold{fold}") + f"-seed{seed}"
+    place += "" if kind == "two_stage" else f"-{kind}"
     return ROOT / "runs" / f"{name}-{profile}" / "models" / place
 
 

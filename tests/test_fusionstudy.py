@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from chip_folders import box_mask
 from models import small_config
 from test_bootstrap import truth_and_results
@@ -105,8 +106,10 @@ def test_a_transfer_starts_from_runs_of_the_profile_that_its_own_names(tmp_path,
     asked = []
     monkeypatch.setattr(study, "make", lambda *args: asked.append(args) or tmp_path)
     monkeypatch.setattr(grid, "_wanted", lambda *args: [])
-    grid.perform(listed[-1], 1)
-    assert asked[0][-1] == listed[0].folder != listed[-1].folder
+    grid.perform(listed[-1], torch.get_num_threads())
+    assert asked[0][-1] == listed[0].folder
+    two_stage = grid.tasks(data, "long", "two_stage", ["rgb"], [0])[0]
+    assert two_stage.folder != listed[-1].folder  # both have a run `rgb`, and neither may replace the other's
     assert study.landscape_of("overnight") == study.landscape_of("quick") == "quick"
 
 
