@@ -42,7 +42,7 @@ help: ## show this list
 reproduce: $(STAMP) ## run notebooks 01-05 and write tables, figures and the map to OUT (default results/quick)
 	$(RUN) --profile "$(PROFILE)" --out "$(OUT)"
 
-study: $(STAMP) ## run the whole fusion study (notebook 06): about an hour on two cores, can be stopped and goes on
+study: $(STAMP) ## run the whole fusion study (notebook 06): up to an hour on two cores, can be stopped and goes on
 	$(RUN) --profile "$(PROFILE)" --only 06 --out "$(STUDY_OUT)" $(STUDY)
 
 figures: $(STAMP) ## redraw every chart and the README's tables from the committed CSVs

@@ -17,13 +17,13 @@ from rtslib.bootstrap import Hits, ap_draws, average_precision, interval
 from rtslib.config import Config
 from rtslib.errors import ConfigError
 from rtslib.macs import pyramid_macs
-from rtslib.plan import TRIED_WITHOUT
+from rtslib.plan import RESIDUAL, TRIED_WITHOUT
 from rtslib.steptime import run_seconds
 from rtslib.studyrows import LOOSE, curve_rows, judge, reliability_rows, run_row
 from rtslib.tables import save_table
 
 #: Models that others are compared with, where the study has them: (two_stage, transfer).
-REFERENCES = {"two_stage": ("data", "rgb_continued"), "transfer": ("data", "rgb")}
+REFERENCES = {"two_stage": ("data", "rgb_continued", RESIDUAL), "transfer": ("data", "rgb")}
 #: Columns of `runs.csv` that `models.csv` has the means of.
 AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "F1", "boundary_iou",
             "temperature", "ECE_before", "ECE_after", "seconds", "seconds_per_step", "peak_memory_mib")  # fmt: skip
