@@ -14,7 +14,7 @@ OUT ?= $(if $(strip $(DATA)),runs/$(SET)-$(PROFILE),results/$(PROFILE))
 
 # The fusion study (notebook 06) on a real set starts from the landscape's runs; FOLDS=0,1,2,3,4 is cross-validation.
 FOLDS ?=
-STUDY_OUT ?= $(if $(strip $(DATA)),runs/$(SET)-study,results/study)
+STUDY_OUT ?= $(if $(strip $(DATA)),runs/$(SET)-$(PROFILE)-study,results/study$(if $(filter quick,$(PROFILE)),,-$(PROFILE)))
 STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer)
 SMOKE_STUDY = --set seeds=0 $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch, \
 	--set names=data$(COMMA)residual_frozen$(COMMA)decision)
