@@ -206,7 +206,7 @@ def test_make_keeps_real_sets_out_of_results():
     assert '--out "scratch/smoke/synthetic"' in make("-n", "smoke").stdout
     assert '--only 06 --out "results/study"' in make("-n", "study").stdout
     plan = make("-n", "study", "DATA=chips", "FOLDS=0,1").stdout
-    assert '--out "runs/chips-study" --set folds="0,1" --set kind=transfer' in plan
+    assert '--out "runs/chips-quick-study" --set folds="0,1" --set kind=transfer' in plan
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {".venv/", "/runs/", "/scratch/"} <= set(ignored)
 
