@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = {
     "study": "The embedded landscape (`make study`), two-stage data.",
     "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run.",
+    "sentinel_overnight": "Real chips: `sentinel_rts` again, one split, the largest site among its test sites, ten times the epochs (`PROFILE=overnight`).",
     "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone; all test chips are one site, so intervals are over chips instead.",
 }  # fmt: skip
 #: How a judged map is introduced -> its table in `results/`.
@@ -26,6 +27,7 @@ MAPS = {
     "new synthetic ground, 768 x 768 px (`make reproduce`)": "quick/tables/map_evaluation.csv",
     "new synthetic ground, 8,192 x 8,192 px (`rtslib.mapbench`)": "mapping/tables/evaluation.csv",
     "`sentinel_rts`, largest site, held out (notebook 05, `quick`)": "mapping/tables/sentinel_rts.csv",
+    "the same site, ten times the epochs (`data` of `overnight`, seed 0)": "mapping/tables/sentinel_overnight.csv",
 }
 BEGIN, END = "<!-- results: begin, written by `python -m rtslib.readme` -->", "<!-- results: end -->"
 
