@@ -65,7 +65,7 @@ def training_curves(table: str | Path) -> Figure:
 def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> Figure:
     """Draw scores as points, one row a model, each with its value written beside it.
 
-    The axis runs from 0 to 1, or, where all there is to see lies below `FAINT`, as far as that.
+    The axis runs from 0 to 1, or, where all scores lie below `FAINT`, as far as they and their intervals go.
 
     Args:
         table: CSV with the column `model` and one column a metric, as fractions 0-1; and optionally
@@ -78,7 +78,7 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
     rows = table_of(table, ("model", *metrics))
     seen = [c for m in metrics for c in (m, f"{m}_low", f"{m}_high") if c in rows]
     most = rows[seen].max(axis=None)
-    faint = 0 < most < FAINT
+    faint = 0 < rows[list(metrics)].max(axis=None) < FAINT
     figure = Figure(figsize=(6.5, 1.3 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     styles = styles_of(rows["model"])
