@@ -54,6 +54,11 @@ class Task:
         return study.models_folder(self.data, self.profile, self.split_seed, self.seed, self.fold, self.kind)
 
     @property
+    def landscape(self) -> Path:
+        """Folder of the landscape's runs that a transfer with this seed starts from."""
+        return study.models_folder("", study.landscape_of(self.profile), 0, self.seed)
+
+    @property
     def label(self) -> str:
         """Name, seed and fold, to be read."""
         return f"{self.name}, seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
@@ -112,8 +117,7 @@ def perform(task: Task, threads: int, parent: int = 0) -> float:
     start = time.monotonic()
     torch.set_num_threads(threads)
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
-    landscape = study.models_folder("", study.landscape_of(task.profile), 0, task.seed)
-    run = study.make(task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, landscape)
+    run = study.make(task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, task.landscape)
     for side, hidden in _wanted(task, split):
         predictions(run, chipset, split, side, hidden)
     return time.monotonic() - start
@@ -125,9 +129,8 @@ def is_done(task: Task) -> bool:
 
     chipset, split = opened(task.data, task.profile, task.split_seed, task.fold)
     files = [predictions_file(task.folder / task.name, side, hidden) for side, hidden in _wanted(task, split)]
-    landscape = study.models_folder("", study.landscape_of(task.profile), 0, task.seed)
     return all(f.exists() for f in files) and study.is_made(
-        task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, landscape
+        task.name, chipset, split, task.profile, task.seed, task.folder, task.kind, task.landscape
     )
 
 

@@ -66,7 +66,7 @@ def study_section(tables: Path, title: str) -> str:
     )
     parts = [said, _table(head, rows)]
     stages = stage_rows(models)
-    if len(stages) > 1:
+    if len(stages):
         parts += ["The same model, trained four ways, for as many image passes:", _stages_table(stages)]
     if (tables / "missing.csv").exists():
         parts += ["AP50 with a modality hidden from test chips (means over seeds):", _missing_table(tables / "missing.csv")]

@@ -96,8 +96,7 @@ def compute(table: str | Path) -> Figure:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", "AP50", "AP50_low", "AP50_high", "seconds", "peak_memory_mib"))
-    order = _compared(rows)
-    rows = rows.set_index("model").loc[order].reset_index()
+    rows = pd.concat([stage_rows(rows), rows[rows["model"] == "data"].assign(training="data stack, from scratch")])
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     styles = styles_of(rows["model"])
@@ -105,7 +104,7 @@ def compute(table: str | Path) -> Figure:
         for row in rows.itertuples():
             x, colour = getattr(row, column) * factor, styles[row.model]["color"]
             axes.plot([x, x], [row.AP50_low, row.AP50_high], color=colour, alpha=0.6)
-            axes.plot(x, row.AP50, "o", color=colour, markersize=8, label=STAGES_OF.get(row.model, "data stack, from scratch"))
+            axes.plot(x, row.AP50, "o", color=colour, markersize=8, label=row.training)
         axes.set_ylim(0, 1)
         axes.grid(alpha=0.3)
     panels[0].set_xlim(left=0)
@@ -116,13 +115,8 @@ def compute(table: str | Path) -> Figure:
 
 
 def has_stages(table: str | Path) -> bool:
-    """Tell whether `models.csv` holds a run that `compute` shows. Raises DataError: the table is missing."""
-    return bool(_compared(table_of(table, ("model",))))
-
-
-def _compared(rows: pd.DataFrame) -> list[str]:
-    """Return the models of `compute`, in its order."""
-    return [name for name in (*STAGES_OF, "data") if name in set(rows["model"])]
+    """Tell whether `models.csv` holds ways to train that `compute` can compare. Raises DataError: it is missing."""
+    return len(stage_rows(table_of(table, ("model",)))) > 0
 
 
 def missing(table: str | Path) -> Figure:
@@ -195,8 +189,10 @@ def calibration(table: str | Path) -> Figure:
 
 
 def stage_rows(models: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `models.csv` that compare ways to train, (a) to (d), named so; may be empty."""
+    """Return the rows of `models.csv` that compare ways to train, (a) to (d), named so; none where there is only one,
+    as in a transfer, whose runs all start from the landscape's."""
     rows = models[models["model"].isin(STAGES_OF)].set_index("model")
+    rows = rows if len(rows) > 1 else rows[:0]
     rows = rows.loc[[name for name in STAGES_OF if name in rows.index]]
     return rows.assign(training=[STAGES_OF[name] for name in rows.index]).reset_index()
 
