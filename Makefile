@@ -30,7 +30,7 @@ endif
 PY := .venv/bin/python
 # The name holds a checksum of what decides the contents, so a change of either file makes a new stamp.
 STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
-RUN = $(PY) -m rtslib.workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
+RUN = $(PY) -m rtslib.study.workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
 
 .PHONY: help reproduce study figures test smoke lab lock clean
 
@@ -46,7 +46,7 @@ study: $(STAMP) ## run the whole fusion study (notebook 06): up to an hour on tw
 	$(RUN) --profile "$(PROFILE)" --only 06 --out "$(STUDY_OUT)" $(STUDY)
 
 figures: $(STAMP) ## redraw every chart and the README's tables from the committed CSVs
-	$(PY) -m rtslib.redraw
+	$(PY) -m rtslib.study.redraw
 
 test: $(STAMP) ## run the tests; what was skipped is listed with its reason
 	$(PY) -m pytest -q -rs

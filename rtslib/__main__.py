@@ -1,4 +1,4 @@
-"""`python -m rtslib`: the command line (`rtslib.cli`), and how it ends.
+"""`python -m rtslib`: the command line (`rtslib.cli.chips`), and how it ends.
 
 What a user can mend (a wrong file, knob or option, a full disk) ends with one line `error: ...` on stderr
 and exit code 2. A traceback is a bug in rtslib.
@@ -9,8 +9,8 @@ import sys
 
 import typer
 
-from rtslib import climap  # noqa: F401  (adds its commands)
-from rtslib.cli import app, fail
+from rtslib.cli import maps as climap  # noqa: F401  (adds its commands)
+from rtslib.cli.chips import app, fail
 from rtslib.errors import RtsError
 
 #: Base class of typer's usage errors, which not every release exports.

@@ -1,0 +1,182 @@
+"""The command line's part on maps: `map`, `review`, `arts`, and what `evaluate --map` does."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtslib.cli.chips import Run, app, note, progress_on_stderr
+from rtslib.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import shapely
+
+    from rtslib.data.scenes import Scene
+
+MapFolder = Annotated[Path, typer.Argument(metavar="MAP", help="Folder of a finished map.")]
+
+
+@app.command(name="map")
+def map_(
+    run: Run,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for polygons, figure and map.")],
+    scene: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of GeoTIFFs on one grid.")] = None,
+    source: Annotated[list[str] | None, typer.Option(
+        metavar="FILE[=BAND,...]", help="Or rasters, each on its own grid; that of the first one is used.")] = None,
+    crs: Annotated[str, typer.Option(help="With --pixel-size: a grid of its own, such as EPSG:3413.")] = "",
+    pixel_size: Annotated[float | None, typer.Option(help="In map units of --crs.")] = None,
+    aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="Polygons of the area of interest.")] = None,
+    window: Annotated[int, typer.Option(min=1, help="Side of a window, px.")] = 256,
+    overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring windows, px: a large slump.")] = 64,
+    score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a polygon on the map.")] = 0.3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 4,
+    block: Annotated[int, typer.Option(min=1, help="Windows a side of a block, the unit of work.")] = 8,
+    probability: Annotated[bool, typer.Option("--probability", help="Also write a COG of the mask probability.")] = False,
+    image_date: Annotated[str, typer.Option(help="Date of the images, written to every polygon.")] = "",
+    workers: Annotated[int, typer.Option(min=0, help="Processes of a local Dask cluster; 0: this process.")] = 0,
+    scheduler: Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler to use instead.")] = "",
+    pictures: Annotated[bool, typer.Option(help="Also draw map.png and map.html.")] = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a map that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that is there.")] = False,
+) -> None:  # fmt: skip
+    """Map a scene or a region into polygons and a web map."""
+    from rtslib.config import Config
+    from rtslib.mapping.maps import map_region
+    from rtslib.mapping.plan import Options, absent_from
+    from rtslib.study.scene import provenance
+    from rtslib.data.missing import check_absent
+    from rtslib.mapping.spreading import FromRun, Spread
+
+    if not run.is_dir():
+        raise DataError(run, "no such folder", "a run's folder, as `train` writes it")
+    config = Config.load(run / "config.json")
+    place = _place(scene, source or [], crs, pixel_size)
+    area = None if aoi is None else _area(aoi, place.stack.crs)
+    options = Options(window, overlap, score, batch_size, block, probability)
+    if source:
+        _refuse_unread(place, config)
+    if absent := absent_from(config, place.stack):
+        note(check_absent(config, absent))
+    load = FromRun(str(run.resolve()))
+    model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
+    found = map_region(
+        model, config, place.stack, out, options, area, provenance(run, image_date), overwrite, resume, progress_on_stderr
+    )
+    if pictures:
+        _draw(place, found, out, score)
+    print(f"{out}: {len(found)} slumps in detections.gpkg; {_totals(out)}")
+
+
+@app.command()
+def review(folder: MapFolder) -> None:
+    """Apply a reviewer's decisions to a map, and count them."""
+    from rtslib.files import whole
+    from rtslib.evaluation.maps import read_map
+    from rtslib.mapping.maps import REVIEW
+    from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER
+    from rtslib.mapping.review import apply_review, precision_so_far, read_review
+
+    decided = read_review(folder / REVIEW)
+    kept = apply_review(read_map(folder / MAP_FILE), decided)
+    with whole(folder / "reviewed.gpkg") as part:
+        kept.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
+    said = precision_so_far(decided)
+    print(f"{folder / REVIEW}: {said['reviewed']} of {len(decided)} reviewed, {said['accepted']} of these accepted")
+    if said["precision"] is not None:
+        print("precision of those reviewed: {precision:.2f} (95 %: {low:.2f} to {high:.2f})".format(**said))
+    print(f"{folder / 'reviewed.gpkg'}: {len(kept)} slumps")
+
+
+@app.command()
+def arts(
+    folder: MapFolder,
+    region: Annotated[str, typer.Option(help='Such as "Banks Island, Inuvik Region, Canada".')],
+    creator: Annotated[str, typer.Option(help="Who made it, and their organisation.")],
+    date: Annotated[str, typer.Option(help="Of the images, YYYY-MM-DD; a range as two with a comma between.")],
+    sensor: Annotated[str, typer.Option(help="Such as PlanetScope.")],
+    resolution: Annotated[float, typer.Option(help="Pixel size of the images, m.")],
+) -> None:
+    """Write a map, reviewed if it was, with the columns of ARTS."""
+    from rtslib.mapping.arts import to_arts
+    from rtslib.files import whole
+    from rtslib.evaluation.maps import read_map
+    from rtslib.mapping.polygons import MAP_FILE
+
+    source = folder / "reviewed.gpkg" if (folder / "reviewed.gpkg").exists() else folder / MAP_FILE
+    frame = to_arts(read_map(source), region, creator, date, sensor, resolution)
+    with whole(folder / "arts.gpkg") as part:
+        frame.to_file(part, layer="arts", driver="GPKG")
+    print(f"{folder / 'arts.gpkg'}: {len(frame)} slumps of {source.name}")
+
+
+def score_map(found: Path, truth: Path, aoi: Path | None, as_json: bool) -> str:
+    """Compare mapped polygons with known ones, of both those that meet the area of interest, as a map has them.
+
+    Returns what `evaluate --map` prints. Raises DataError: a file cannot be read, or has other columns.
+    """
+    from rtslib.evaluation.maps import as_text, evaluate_map, read_map
+    from rtslib.data.scenes import read_polygons
+
+    pred = read_map(found)
+    known = read_polygons(truth, pred.crs)
+    if aoi is not None:
+        area = _area(aoi, pred.crs)
+        pred, known = (frame[frame.intersects(area)].reset_index(drop=True) for frame in (pred, known))
+    scores = evaluate_map(pred, known)
+    return json.dumps(scores, indent=1) if as_json else as_text(scores)
+
+
+def _place(scene: Path | None, sources: list[str], crs: str, pixel_size: float | None) -> "Scene":
+    """Open what is to be mapped, whichever way it was given."""
+    from rtslib.data.region import open_region
+    from rtslib.data.scenes import Scene, open_scene
+
+    if (scene is None) == (not sources):
+        raise ConfigError("give either --scene or one or more --source")
+    if scene is not None:
+        if crs or pixel_size is not None:
+            raise ConfigError("--crs and --pixel-size go with --source: the rasters of a scene have their grid")
+        return open_scene(scene)
+    region = open_region(sources, crs=crs or None, pixel_size=pixel_size)
+    return Scene(Path(region.files[0]).parent, region, None)
+
+
+def _area(aoi: Path, crs: Any) -> "shapely.Geometry":
+    """Return the union of the polygons of a file, in a CRS."""
+    from rtslib.data.scenes import read_polygons
+
+    return read_polygons(aoi, crs).geometry.union_all()
+
+
+def _refuse_unread(place: "Scene", config: Any) -> None:
+    """Refuse a raster that the model reads nothing of: it was given by mistake."""
+    read = place.stack.layers_of([b for bands in config.modalities.values() for b in bands if b in place.stack.bands])
+    for path in place.stack.files:
+        bands = [layer.name for layer in place.stack.layers if layer.path == path]
+        if not set(bands) & read:
+            raise ConfigError(f"{path} gives {', '.join(bands)}, but the model reads {config.modalities}: leave it out")
+
+
+def _draw(place: "Scene", found: Any, out: Path, score: float) -> None:
+    """Draw the figure and the web map."""
+    from rtslib.files import whole
+    from rtslib.figures.scenes import map_figure
+    from rtslib.figures.web.page import write_webmap
+
+    write_webmap(place, found, out / "map.html", least=score, overwrite=True)
+    with whole(out / "map.png") as part:
+        map_figure(place, found, least=score).savefig(part)
+
+
+def _totals(out: Path) -> str:
+    """Say count and area with their intervals, as `totals.json` has them."""
+    from rtslib.files import read_json
+    from rtslib.mapping.maps import TOTALS
+
+    t = read_json(out / TOTALS)
+    area, low, high = (t[k] / 1e4 for k in ("expected_area_m2", "area_low", "area_high"))
+    return (
+        f"by their scores {t['expected_count']:.1f} are right (95 %: {t['count_low']:.0f} to {t['count_high']:.0f}), "
+        f"{area:.2f} ha ({low:.2f} to {high:.2f})"
+    )

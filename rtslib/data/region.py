@@ -1,0 +1,253 @@
+"""Regions: any rasters of one place, each on its own grid, read as named bands on ONE grid.
+
+A *region* is what `rtslib.data.rasters.Stack` is for co-registered files, for any that GDAL opens (GeoTIFF, COG, VRT; a
+path, a URL, `/vsicurl/...`) and of any CRS, resolution, nodata and extent. A *source* is one of them, with names for
+its bands. The grid is that of one source, or one over all of them in a CRS of choice. A source on the very grid is
+read as it is; any other is warped to it bilinearly, and what it does not cover is nodata. NDVI, NDWI, relative
+elevation and shaded relief are derived where no source has them. Nothing is held but the window being read and
+GDAL's block cache, so that the size of a mosaic does not matter.
+
+Headers are checked when a region is opened, values when they are read (`rtslib.data.warp`). A window gives what reading
+the whole and cutting would give, since derived bands read a margin.
+
+Sources: GDAL raster data model (scale, offset, masks); `rtslib.data.derive` for derived bands.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.errors import CRSError, RasterioError
+from rasterio.transform import array_bounds
+
+from rtslib.data import derive
+from rtslib.bands import BANDS
+from rtslib.errors import ConfigError, DataError, one_line
+from rtslib.data.rasters import Grid, Stack, check_numbers, check_same_grid, open_raster, pixel_size, read_grid
+from rtslib.data.warp import Layer, box_in, overlap, read_layer
+
+#: Place of a band that is not read, in the names of a source.
+SKIP = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raster: what GDAL opens, and a name for each of its bands (`-` skips one); () takes their descriptions."""
+
+    path: str
+    bands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Region(Stack):
+    """Rasters as named bands on one grid; made by `open_region`, and used as a `Stack` is. Can be pickled.
+
+    Pixels that a source does not cover are NaN.
+
+    Attributes:
+        layers: the bands of the sources, in their order.
+        derived: names of the bands computed from them.
+        grid: the one that all are read on.
+        warped: paths of the sources that are not on it.
+    """
+
+    layers: tuple[Layer, ...]
+    warped: tuple[str, ...] = ()
+
+    @property
+    def _needs(self) -> dict[str, tuple[str, ...]]:
+        return _needs(layer.name for layer in self.layers)
+
+    def _margin(self, band: str) -> tuple[int, int]:
+        if band != "relative_elevation":
+            return super()._margin(band)
+        return tuple(math.ceil(derive.DISC_RADIUS_M / d) for d in reversed(pixel_size(self.grid)))
+
+    def _read_layers(self, layers: Sequence[Layer], ranges) -> dict[str, np.ndarray]:
+        return {layer.name: read_layer(layer, self.grid, layer.path in self.warped, ranges) for layer in layers}
+
+
+def parse_source(text: str) -> Source:
+    """Read `PATH` or `PATH=red,green,blue,-,nir`; an "=" in a URL that no names follow belongs to the URL.
+
+    Raises:
+        ConfigError: what follows the last "=" is meant as names, but has one that `rtslib.bands.BANDS` has not.
+    """
+    path, equals, tail = text.rpartition("=")
+    names = tuple(tail.split(","))
+    known = [n in BANDS or n == SKIP for n in names]
+    if equals and all(known):
+        return Source(path, names)
+    meant = os.path.exists(path) or (not _remote(text) and not os.path.exists(text))
+    if equals and (meant or any(n in BANDS for n in names)):
+        wrong = names[known.index(False)]
+        raise ConfigError(f"source {text!r} names a band {wrong!r}: take {', '.join(BANDS)}, or - to skip one")
+    return Source(text)
+
+
+def open_region(
+    sources: Sequence[Source | str], reference: int | None = 0, crs: object = None, pixel_size: float | None = None
+) -> Region:
+    """Open rasters as one region; reads headers only.
+
+    Args:
+        sources: the rasters, or texts for `parse_source`.
+        reference: number of the source whose grid is taken, from 0; unused with `crs` and `pixel_size`.
+        crs: CRS of the grid, whatever rasterio takes for one; goes with `pixel_size`.
+        pixel_size: side of a pixel in map units of `crs`. The grid then covers all sources, north up, with its
+            corner at whole multiples of this.
+
+    Raises:
+        ConfigError: no grid is chosen, `crs` or `pixel_size` is no such thing or lacks the other, `reference` is out
+            of range, or a text names an unknown band.
+        DataError: no source; one that is missing or no raster; no CRS; a grid that is rotated or not north up; a band
+            unnamed, unknown or repeated; names more or fewer than bands; a complex dtype; a broken scale; an alpha
+            band taken for data; a source outside the grid; terrain to be derived without pixels in metres, or on
+            such of more than 50 m.
+    """
+    if not sources:
+        raise DataError("region", "no source", "at least one raster")
+    sources = [parse_source(s) if isinstance(s, str) else s for s in sources]
+    chosen = _check_choice(len(sources), reference, crs, pixel_size)
+    layers, grids = [], []
+    for source in sources:
+        with _open(source.path) as file:
+            grids.append(_north_up_grid(file, source.path))
+            layers += _layers(file, source)
+    _check_twice(layers)
+    paths = [s.path for s in sources]
+    grid = grids[reference] if chosen is None else _cover(grids, paths, chosen, pixel_size)
+    warped = tuple(path for path, g in zip(paths, grids) if not _same(g, grid))
+    for path, g in zip(paths, grids):
+        if path in warped:
+            _check_overlap(path, g, grid)
+    names = {layer.name for layer in layers}
+    derived = tuple(b for b, needs in _needs(names).items() if b not in names and names.issuperset(needs))
+    _check_terrain(layers, derived, grid)
+    return Region(tuple(layers), derived, grid, warped)
+
+
+def _needs(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Derived band -> measured ones that a region with `names` computes it from; the raw DEM shades better."""
+    relief = "elevation" if "elevation" in names else "relative_elevation"
+    return derive.NEEDS | {"shaded_relief": (relief,), "relative_elevation": ("elevation",)}
+
+
+def _check_choice(count: int, reference: int | None, crs: object, pixel_size: float | None) -> CRS | None:
+    """Return the CRS that was asked for, None where a source gives the grid. Raises ConfigError."""
+    if (crs is None) != (pixel_size is None):
+        raise ConfigError(f"crs={crs} and pixel_size={pixel_size} make no grid: give both, or neither")
+    if crs is None:
+        if reference is None or not 0 <= reference < count:
+            raise ConfigError(f"reference={reference} is none of {count} sources, which count from 0: take one, or give crs")
+        return None
+    if not (pixel_size > 0 and math.isfinite(pixel_size)):
+        raise ConfigError(f"pixel_size={pixel_size}: give the side of a pixel in map units of {crs}, above 0")
+    try:
+        return CRS.from_user_input(crs)
+    except CRSError as e:
+        raise ConfigError(f"crs={crs!r} is none ({one_line(e)}): give one such as EPSG:3413") from e
+
+
+def _remote(path: str) -> bool:
+    return "://" in path or path.startswith("/vsi")
+
+
+def _open(path: str) -> rasterio.DatasetReader:
+    """Open what GDAL can, path or URL. Raises DataError."""
+    if not _remote(path):
+        return open_raster(Path(path))
+    try:
+        return rasterio.open(path)
+    except RasterioError as e:
+        raise DataError(path, f"no readable raster: {one_line(e)}", "one that GDAL opens") from e
+
+
+def _north_up_grid(file: rasterio.DatasetReader, path: str) -> Grid:
+    """Return the grid of an open source. Raises DataError: no CRS, rotated, or not north up."""
+    t = file.transform
+    if file.crs is not None and not (t.b or t.d) and (t.a <= 0 or t.e >= 0):
+        raise DataError(path, f"pixels of {t.a:g} x {t.e:g} map units", "a north-up grid", "warp it with gdalwarp")
+    return read_grid(file)
+
+
+def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:
+    """Return the named bands of an open source. Raises DataError as `open_region` does."""
+    path, listed = source.path, f"one of {', '.join(BANDS)}"
+    alphas = [k for k, c in zip(file.indexes, file.colorinterp) if c == ColorInterp.alpha]
+    names = source.bands or tuple(n or (SKIP if k in alphas else "") for k, n in zip(file.indexes, file.descriptions))
+    if len(names) != file.count:
+        raise DataError(path, f"{file.count} bands", f"{len(names)} as named ({','.join(names)})", "name each, - skips one")
+    layers = []
+    for k, name, dtype, scale, offset in zip(file.indexes, names, file.dtypes, file.scales, file.offsets):
+        where = f"{path}, band {k}"
+        if name == SKIP:
+            continue
+        if not name:
+            raise DataError(where, "no band description", listed, "name the bands: PATH=red,green,blue")
+        if name not in BANDS:
+            raise DataError(where, f"band {name!r}", listed, "name the bands, - skips one: PATH=red,-,nir")
+        if k in alphas:
+            raise DataError(where, f"an alpha band as {name}", "data", "gdal_edit.py -colorinterp_N undefined, or skip it")
+        check_numbers(where, dtype, scale, offset)
+        layers.append(Layer(name, path, k, scale, offset, alphas[0] if alphas else 0))
+    if not layers:
+        raise DataError(path, "no band that is read", "at least one", "leave it out")
+    return layers
+
+
+def _check_twice(layers: Sequence[Layer]) -> None:
+    first: dict[str, Layer] = {}
+    for layer in layers:
+        twin = first.setdefault(layer.name, layer)
+        if twin is not layer:
+            found = f"a second band {layer.name!r} (the first: {twin.path}, band {twin.index})"
+            raise DataError(f"{layer.path}, band {layer.index}", found, "each band once", "skip one with -")
+
+
+def _same(a: Grid, b: Grid) -> bool:
+    try:
+        check_same_grid("a", a, "b", b)
+    except DataError:
+        return False
+    return True
+
+
+def _cover(grids: Sequence[Grid], paths: Sequence[str], crs: CRS, size: float) -> Grid:
+    """Return the north-up grid over all extents, its corner at whole multiples of the pixel size."""
+    boxes = np.array([box_in(g, crs, p) for g, p in zip(grids, paths)]) / size
+    rounding = 1e-6  # px that the way through the CRS may add
+    left, bottom = np.floor(boxes[:, :2].min(axis=0) + rounding).astype(int).tolist()
+    right, top = np.ceil(boxes[:, 2:].max(axis=0) - rounding).astype(int).tolist()
+    corner = Affine(size, 0, left * size, 0, -size, top * size)
+    return Grid(crs, corner, max(top - bottom, 1), max(right - left, 1))
+
+
+def _check_overlap(path: str, source: Grid, grid: Grid) -> None:
+    left, bottom, right, top = overlap(path, source, grid)
+    if left >= right or bottom >= top:
+        bounds = ", ".join(f"{v:g}" for v in array_bounds(grid.height, grid.width, grid.transform))
+        raise DataError(path, "no part of it on the region's grid", f"one that meets {bounds} in {grid.crs}", "leave it out")
+
+
+def _check_terrain(layers: Sequence[Layer], derived: Sequence[str], grid: Grid) -> None:
+    """Refuse to derive terrain bands on pixels that have no size in metres, or too large a one."""
+    terrain = [b for b in derived if b in ("relative_elevation", "shaded_relief")]
+    if not terrain:
+        return
+    where = f"{' and '.join(terrain)} from {next(la.path for la in layers if 'elevation' in la.name)}"
+    if not grid.crs.is_projected:
+        fix = "give crs and pixel_size in metres, or supply these bands"
+        raise DataError(where, f"a geographic CRS ({grid.crs}) of the region", "a projected one", fix)
+    if "relative_elevation" in terrain and max(pixel_size(grid)) > derive.DISC_RADIUS_M:
+        found = f"pixels of {max(pixel_size(grid)):g} m"
+        raise DataError(where, found, f"at most {derive.DISC_RADIUS_M:g} m, as the mean is over a disc of 100 m")
+
+

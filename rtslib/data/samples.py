@@ -1,0 +1,293 @@
+"""Samples for training and prediction: a chip as tensors, one image and one validity mask per modality.
+
+A *sample* keeps physical units; the model normalises with statistics of the training chips
+(`band_statistics`) that are saved with it, and zeroes what is not valid. A pixel is *valid* in a
+modality when all of the modality's bands are finite there, so a void in the elevation model leaves the
+image usable.
+
+Augmentation: the eight flips and quarter turns of the square (dihedral group D4), as aerial imagery has
+no up; photometric jitter on the true-colour bands, as seasons and sensors differ; a random crop, where slumps
+are small and chips are large; modalities that are missing (`rtslib.data.missing`).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from rtslib.bands import check_modalities
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.errors import DataError
+from rtslib.data.masks import MIN_PIXELS, decode
+from rtslib.data.missing import draw, hide
+
+#: Bands that photometric jitter touches, and its half widths around 1.
+IMAGERY = ("red", "green", "blue")
+BRIGHTNESS, CONTRAST = 0.1, 0.2
+
+#: Least standard deviation, in the unit of the band: a constant band must not blow up when normalised.
+STD_FLOOR = 1e-3
+
+
+class ChipDataset(torch.utils.data.Dataset):
+    """Chips as samples.
+
+    `dataset[i]` is a dict:
+        `image_id` int; `size` (H, W) px of this sample (a quarter turn swaps them);
+        `images` {modality: float32 (C, H, W)} in physical units, 0 where invalid;
+        `valid` {modality: bool (H, W)};
+        `target`, for labelled chips only: `boxes` float32 (N, 4) xyxy px along the outer pixel edges,
+        `labels` int64 (N,) all 1, `masks` bool (N, H, W). N may be 0.
+
+    With `augment`, a sample depends on (seed, epoch, index) alone, in whichever process it is made; the
+    epoch lives in shared memory, so `set_epoch` reaches persistent DataLoader workers. All modalities
+    turn together; chips that are not square lie the same way throughout an epoch, and turned in the next.
+    Shaded relief shows the sun from the north-west and a turned one does not; that is accepted, since
+    slumps face any way and a fixed sun would tie their look to their aspect.
+
+    Args:
+        chipset: opened data set.
+        chips: those of its chips that make up this data set, in order.
+        modalities: modality name -> band names.
+        augment: turn, flip and jitter.
+        cache: keep the pixels read in memory (each worker process keeps its own).
+        seed: of the augmentation.
+        crop: px a side that augmented chips are cut to, see `crop_window`; 0: whole chips.
+        dropout: chance that a modality is hidden from an augmented chip, see `rtslib.data.missing.draw`.
+        hidden: modality -> part (`rtslib.data.missing.PARTS`) that is hidden from every chip. The bands of one
+            that is hidden on the whole chip need not be there.
+
+    Raises:
+        ConfigError: a modality needs a band that the data does not have.
+    """
+
+    def __init__(
+        self,
+        chipset: ChipSet,
+        chips: Sequence[Chip],
+        modalities: Mapping[str, Sequence[str]],
+        augment: bool = False,
+        cache: bool = True,
+        seed: int = 0,
+        crop: int = 0,
+        dropout: float = 0.0,
+        hidden: Mapping[str, str] | None = None,
+    ) -> None:
+        self.chipset, self.chips = chipset, tuple(chips)
+        self.hidden = dict(hidden or {})
+        gone = {m for m, part in self.hidden.items() if part == "all" and not set(modalities[m]) <= set(chipset.bands)}
+        self.modalities = check_modalities({m: b for m, b in modalities.items() if m not in gone}, chipset.bands)
+        self._void = {m: len(modalities[m]) for m in modalities if m in gone}
+        self._order = list(modalities)
+        self.augment, self.seed, self.crop, self.dropout = augment, seed, crop, dropout
+        self._bands = tuple(dict.fromkeys(b for bands in self.modalities.values() for b in bands))
+        self._of = {m: [self._bands.index(b) for b in bands] for m, bands in self.modalities.items()}
+        self._imagery = [k for k, b in enumerate(self._bands) if b in IMAGERY]
+        self._cache: dict[int, np.ndarray] | None = {} if cache else None
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose augmentation the samples show; no effect without `augment`."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.chips)
+
+    def __getitem__(self, index: int) -> dict:
+        """Return sample `index` as the class docstring says. Raises DataError if it cannot be read."""
+        chip = self.chips[index]
+        pixels, masks = self._pixels(chip), self._masks(chip)
+        if self.augment:
+            rng = np.random.default_rng([self.seed, int(self._epoch), index % len(self)])
+            if self.crop:
+                pixels, masks = _cropped(pixels, masks, crop_window(masks, self.crop, rng))
+            turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+            if pixels.shape[1] != pixels.shape[2]:  # in one epoch all lie the same way: mixed batches would be half padding
+                turns = turns // 2 * 2 + int(self._epoch) % 2
+            pixels, masks = turned(pixels, turns, flip), turned(masks, turns, flip)
+            pixels[self._imagery] = jittered(pixels[self._imagery], rng)
+        finite = np.isfinite(pixels)
+        valid = {m: finite[k].all(axis=0) for m, k in self._of.items()}
+        images = {m: torch.from_numpy(np.where(valid[m], pixels[k], 0)) for m, k in self._of.items()}
+        valid = {m: torch.from_numpy(v) for m, v in valid.items()}
+        for m, bands in self._void.items():
+            images[m] = torch.zeros(bands, *pixels.shape[1:])
+            valid[m] = torch.zeros(pixels.shape[1:], dtype=torch.bool)
+        hide(images, valid, self.hidden)
+        if self.augment and self.dropout:
+            hide(images, valid, draw(self._order, self.dropout, rng))
+        sample = {
+            "image_id": chip.id,
+            "size": pixels.shape[1:],
+            "images": {m: images[m] for m in self._order},
+            "valid": {m: valid[m] for m in self._order},
+        }
+        if chip.labelled:
+            boxes = torch.from_numpy(boxes_of(masks))
+            labels = torch.ones(len(masks), dtype=torch.int64)
+            sample["target"] = {"boxes": boxes, "labels": labels, "masks": torch.from_numpy(masks)}
+        return sample
+
+    def _pixels(self, chip: Chip) -> np.ndarray:
+        """Return the needed bands, float32 (B, H, W), NaN = nodata; not to be written to."""
+        if self._cache is not None and chip.id in self._cache:
+            return self._cache[chip.id]
+        every = self.chipset.read(chip)
+        pixels = every[[self.chipset.bands.index(b) for b in self._bands]]
+        if self._cache is not None:
+            self._cache[chip.id] = pixels
+        return pixels
+
+    def _masks(self, chip: Chip) -> np.ndarray:
+        """Return the instances, bool (N, H, W)."""
+        found = self.chipset.instances[chip.id] if chip.labelled else ()
+        if not found:
+            return np.zeros((0, chip.height, chip.width), dtype=bool)
+        return np.stack([decode(i.rle) for i in found])
+
+
+def crop_window(masks: np.ndarray, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Choose rows and columns of a random crop; two in three hold a random pixel of a random instance.
+
+    Args:
+        masks: bool (N, H, W).
+        side: px; a chip that is smaller is taken whole along that axis.
+    """
+    shape = masks.shape[1:]
+    seen = np.argwhere(masks[int(rng.integers(len(masks)))]) if len(masks) and rng.random() < 2 / 3 else ()
+    at = seen[int(rng.integers(len(seen)))] if len(seen) else None
+    out = []
+    for axis, length in enumerate(shape):
+        first, last = 0, max(0, length - side)
+        if at is not None:
+            first, last = max(0, int(at[axis]) - side + 1), min(last, int(at[axis]))
+        start = int(rng.integers(first, last + 1))
+        out.append(slice(start, min(start + side, length)))
+    return out[0], out[1]
+
+
+def _cropped(pixels: np.ndarray, masks: np.ndarray, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a chip; what is left of an instance must have `MIN_PIXELS`, as labels have."""
+    masks = masks[:, *window]
+    return pixels[:, *window], masks[masks.sum((1, 2)) >= MIN_PIXELS]
+
+
+def turned(array: np.ndarray, turns: int, flip: bool) -> np.ndarray:
+    """Copy (..., H, W) turned counter-clockwise by quarter turns, then mirrored left to right if `flip`."""
+    out = np.rot90(array, turns, axes=(-2, -1))
+    return np.array(out[..., ::-1] if flip else out, order="C")
+
+
+def jittered(imagery: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Scale the brightness and contrast of bands around their means, all bands alike so that hue stays.
+
+    Args:
+        imagery: float32 (B, H, W), NaN = nodata, any unit.
+        rng: source of the two factors, uniform in 1 +- `BRIGHTNESS` and 1 +- `CONTRAST`.
+
+    Returns:
+        float32 (B, H, W); NaN stays NaN.
+    """
+    brightness = np.float32(rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS))
+    contrast = np.float32(rng.uniform(1 - CONTRAST, 1 + CONTRAST))
+    finite = np.isfinite(imagery)
+    count = np.maximum(finite.sum(axis=(1, 2), keepdims=True), 1)
+    mean = (np.where(finite, imagery, 0).sum(axis=(1, 2), keepdims=True) / count).astype(np.float32)
+    return (imagery - mean) * contrast + mean * brightness
+
+
+def boxes_of(masks: np.ndarray) -> np.ndarray:
+    """Return the boxes of non-empty masks, bool (N, H, W), as float32 (N, 4) xyxy px: outer pixel edges."""
+    (n, h, w), boxes = masks.shape, np.zeros((len(masks), 4), dtype=np.float32)
+    if n:
+        columns, rows = masks.any(axis=1), masks.any(axis=2)
+        boxes[:, 0], boxes[:, 2] = columns.argmax(axis=1), w - columns[:, ::-1].argmax(axis=1)
+        boxes[:, 1], boxes[:, 3] = rows.argmax(axis=1), h - rows[:, ::-1].argmax(axis=1)
+    return boxes
+
+
+def collate(samples: Sequence[dict]) -> dict:
+    """Batch samples of any sizes: pad at the bottom and right to the largest of them.
+
+    The model pads further, to multiples of its stride, once it has brought the batch to its scale.
+
+    Args:
+        samples: of one `ChipDataset`, all labelled or none.
+
+    Returns:
+        `image_ids` list[int]; `sizes` list[(H, W)] before padding; `images` {m: float32 (B, C, Hp, Wp)},
+        padded with 0; `valid` {m: bool (B, Hp, Wp)}, padded with False; `targets` list of target dicts
+        (masks at chip size, not padded), or None if the chips have no labels.
+
+    Raises:
+        ValueError: no sample, or labelled and unlabelled ones together.
+    """
+    labelled = {"target" in s for s in samples}
+    if len(labelled) != 1:
+        raise ValueError("a batch holds at least one sample, and all of them or none have a target")
+    sizes = [tuple(s["size"]) for s in samples]
+    height, width = (max(side) for side in zip(*sizes))
+    first, count = samples[0], len(samples)
+    images = {m: x.new_zeros(count, len(x), height, width) for m, x in first["images"].items()}
+    valid = {m: torch.zeros(count, height, width, dtype=torch.bool) for m in first["valid"]}
+    for k, (sample, (h, w)) in enumerate(zip(samples, sizes)):
+        for m in images:
+            images[m][k, :, :h, :w] = sample["images"][m]
+            valid[m][k, :h, :w] = sample["valid"][m]
+    return {
+        "image_ids": [s["image_id"] for s in samples],
+        "sizes": sizes,
+        "images": images,
+        "valid": valid,
+        "targets": [s["target"] for s in samples] if labelled == {True} else None,
+    }
+
+
+def band_statistics(
+    chipset: ChipSet, chips: Sequence[Chip], modalities: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, list[float]]]:
+    """Mean and standard deviation of each band over the valid pixels of the given (training) chips.
+
+    Moments are merged chip by chip in float64 (Chan, Golub & LeVeque 1979), so nothing is kept in memory.
+
+    Args:
+        chipset: opened data set.
+        chips: the chips of the training side, and no others.
+        modalities: modality name -> band names.
+
+    Returns:
+        {modality: {"mean": [one a band], "std": [one a band]}} in the unit of each band; std is at least
+        `STD_FLOOR`.
+
+    Raises:
+        ConfigError: a modality needs a band that the data does not have.
+        DataError: a modality has no valid pixel in these chips.
+    """
+    modalities = check_modalities(modalities, chipset.bands)
+    index = {m: [chipset.bands.index(b) for b in bands] for m, bands in modalities.items()}
+    moments = {m: (0, np.zeros(len(k)), np.zeros(len(k))) for m, k in index.items()}
+    for chip in chips:
+        every = chipset.read(chip)
+        for m, k in index.items():
+            moments[m] = _merge(moments[m], every[k])
+    out = {}
+    for m, (count, mean, squares) in moments.items():
+        if not count:
+            found = f"no valid pixel of {m} ({', '.join(modalities[m])}) in {len(chips)} training chips"
+            raise DataError(chipset.root, found, "at least one")
+        std = np.maximum(np.sqrt(squares / count), STD_FLOOR)
+        out[m] = {"mean": mean.tolist(), "std": std.tolist()}
+    return out
+
+
+def _merge(moments: tuple[int, np.ndarray, np.ndarray], pixels: np.ndarray):
+    """Add the valid pixels of one chip (C, H, W) to (count, means, sums of squared deviations)."""
+    count, mean, squares = moments
+    values = pixels[:, np.isfinite(pixels).all(axis=0)].astype(np.float64)
+    n = values.shape[1]
+    if not n:
+        return moments
+    its_mean = values.mean(axis=1)
+    shift, total = its_mean - mean, count + n
+    its_squares = ((values - its_mean[:, None]) ** 2).sum(axis=1)
+    return total, mean + shift * n / total, squares + its_squares + shift**2 * count * n / total

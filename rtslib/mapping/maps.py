@@ -1,0 +1,163 @@
+"""Mapping: a trained model over a whole region, window by window, into polygons on the ground.
+
+Each window is read, judged and forgotten (`rtslib.mapping.judging`); what stays are its detections, as cropped masks in scene
+pixels, on disk by blocks of windows (`rtslib.mapping.shards`). After the last block they are joined across seams
+(`rtslib.mapping.seams`), outlined and measured (`rtslib.mapping.polygons`). A map's folder then holds
+
+    detections.gpkg, detections.parquet   the slumps
+    review.gpkg                           the same, ranked for a reviewer (`rtslib.mapping.review`)
+    totals.json                           count and area with their uncertainty (`rtslib.mapping.totals`)
+    probability.tif                       if asked for (`rtslib.mapping.probability`)
+    manifest.json                         what made it: plan, model, versions, what happened, hashes
+
+A map that was stopped leaves `plan.json` and `shards/`, with which it goes on; both are gone when it is finished.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import shapely
+
+from rtslib.mapping import seams
+from rtslib.errors import DataError, OutputError
+from rtslib.files import read_json, sha256, write_json
+from rtslib.mapping.plan import Options, Plan, differences, fingerprint, plan
+from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE, to_polygons, write_polygons
+from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
+from rtslib.mapping.shards import finished, read_shard
+from rtslib.mapping.spreading import Spread
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from torch import nn
+
+    from rtslib.config import Config
+    from rtslib.data.region import Region
+
+PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.json", "totals.json", "review.gpkg"
+
+#: Called with (windows done, windows in all) after each block.
+Progress = Callable[[int, int], None]
+
+
+def map_region(
+    model: "nn.Module | Spread", config: "Config", region: "Region", out: str | Path, options: Options = Options(),
+    area: shapely.Geometry | None = None, provenance: Mapping[str, str] | None = None, overwrite: bool = False,
+    resume: bool = False, progress: Progress | None = None,
+) -> "gpd.GeoDataFrame":
+    """Map the slumps of a region and write the folder `out`, each file whole or not at all.
+
+    Args:
+        model: a detector in evaluation mode, which runs on the device of its parameters; or a
+            `rtslib.mapping.spreading.Spread`, which does the blocks in other processes.
+        config: the run's config; `config.modalities` says which bands are read.
+        region: rasters on one grid (`rtslib.data.region.open_region`, `rtslib.data.rasters.open_stack`).
+        out: folder of the map.
+        options: window, overlap, score and so on.
+        area: area of interest in the region's CRS.
+        provenance: `run_id`, `model_sha256`, `image_date`, as far as known.
+        overwrite: replace a map that is there; decisions of its reviewer are kept.
+        resume: go on with a map that was stopped.
+        progress: see `Progress`.
+
+    Returns:
+        What was written, as `rtslib.mapping.polygons.to_polygons` has it; `frame.attrs["counts"]` says how many windows there
+        were, how many were skipped, how many pieces were joined and how many duplicates dropped.
+
+    Raises:
+        ConfigError: a band that the region lacks. MissingModalityError: the model needs a modality that it lacks.
+        DataError: a raster is broken, no window has a valid pixel, or the area of interest lies elsewhere.
+        WeightsError: the model gives scores that are not finite.
+        OutputError: a map is there, it cannot be resumed, or the folder cannot be written.
+    """
+    out, provenance, start = Path(out), dict(provenance or {}), time.monotonic()
+    todo = plan(config, region, options, area)
+    mark = fingerprint(todo, {k: v for k, v in provenance.items() if k != "image_date"})
+    shards = _claim(out, mark, overwrite, resume)
+    markers, new = _done(model, todo, shards, progress)
+    skipped = sum(m["skipped"] for m in markers)
+    if skipped == todo.windows:
+        _discard(out)
+        raise DataError(", ".join(map(str, region.files)), "no valid pixel in any window", "rasters with data there")
+    pieces = [piece for block in todo.blocks for piece in read_shard(shards, block.index)]
+    slumps, duplicates = seams.merge(pieces)
+    frame = to_polygons(slumps, todo, provenance)
+    counts = {"windows": todo.windows, "skipped": skipped, "pieces": len(pieces), "duplicates": duplicates,
+              "blocks": len(markers), "blocks_resumed": len(markers) - len(new)}  # fmt: skip
+    seconds = {"wall": time.monotonic() - start, "model": sum(m["model_seconds"] for m in new)}
+    _write(frame, todo, shards, out, {"plan": mark, "counts": counts, "seconds": seconds})
+    _discard(out)
+    frame.attrs["counts"] = counts
+    return frame
+
+
+def _done(
+    model: "nn.Module | Spread", todo: Plan, shards: Path, progress: Progress | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Do the blocks that are not on disk; returns the markers of all blocks, and of those done now."""
+    from rtslib.mapping.judging import run_blocks
+
+    there = {b.index: m for b in todo.blocks if (m := finished(shards, b.index)) is not None}
+    new: list[dict[str, Any]] = []
+
+    def note(marker: dict[str, Any]) -> None:
+        new.append(marker)
+        if progress is not None:
+            progress(sum(m["windows"] for m in (*there.values(), *new)), todo.windows)
+
+    run = model if isinstance(model, Spread) else partial(run_blocks, model)
+    run(todo, [b for b in todo.blocks if b.index not in there], shards, note)
+    return [*there.values(), *new], new
+
+
+def _claim(out: Path, mark: dict[str, Any], overwrite: bool, resume: bool) -> Path:
+    """Make the folder ready, or refuse it; returns the folder of the shards."""
+    started, result, shards = out / PLAN_FILE, out / MAP_FILE, out / SHARDS
+    if resume and overwrite:
+        raise OutputError(f"{out}: resume goes on with a map, overwrite begins anew: choose one")
+    if started.exists() and resume:
+        changed = differences(read_json(started), mark)
+        if changed:
+            raise OutputError(
+                f"{out} cannot be resumed, as {', '.join(changed)} changed since it was started: map with what it was "
+                "started with, or overwrite it"
+            )
+    elif started.exists() and not overwrite:
+        raise OutputError(f"{out} holds a map that was stopped: resume it, or overwrite it")
+    elif result.exists() and not overwrite:
+        raise OutputError(f"{result} exists: choose another folder, or overwrite it")
+    if not (resume and started.exists()) and out.is_dir():
+        _discard(out)  # shards without a plan mean nothing
+    write_json(started, mark)
+    try:
+        shards.mkdir(exist_ok=True)
+    except OSError as e:
+        raise OutputError(f"cannot write {shards}: {e.strerror}: choose a writable place with room") from e
+    return shards
+
+
+def _discard(out: Path) -> None:
+    """Remove what a stopped map left, the plan last."""
+    shutil.rmtree(out / SHARDS, ignore_errors=True)
+    (out / PLAN_FILE).unlink(missing_ok=True)
+
+
+def _write(frame: "gpd.GeoDataFrame", todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
+    """Write all results but the shards, the manifest last."""
+    from rtslib.study.manifest import commit, hardware, versions
+    from rtslib.mapping.review import write_review
+    from rtslib.mapping.totals import totals
+
+    write_review(frame, out / REVIEW)  # first, as it refuses where a reviewer has it open
+    write_polygons(frame, out)
+    write_json(out / TOTALS, totals(frame["score"].to_numpy(), frame["area_m2"].to_numpy()))
+    files = [MAP_FILE, PARQUET_FILE, TOTALS]
+    if todo.options.probability:
+        write_probability(todo, shards, out / PROBABILITY_FILE)
+        files.append(PROBABILITY_FILE)
+    hashes = {name: sha256(out / name) for name in files}
+    write_json(out / MANIFEST, {**commit(), **said, "versions": versions(), "hardware": hardware(), "outputs": hashes})

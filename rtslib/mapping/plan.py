@@ -1,0 +1,196 @@
+"""The plan of a map: which windows are read, in which blocks, and by what a stopped map is known again.
+
+A *block* is a square of neighbouring windows: what is written, resumed and sent to a worker as one. Its detections
+become a *shard* (`rtslib.mapping.shards`). Blocks do not know of each other, and batches never cross them, so a map is the
+same whatever the order, the machine or the number of workers.
+
+The *fingerprint* of a map holds all that its polygons depend on: model, inputs, grid, options, area of interest. A
+map that was stopped goes on only under the same one. Large inputs are known by size, time of last change and header,
+as reading them whole to hash them would take longer than many a map.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import shapely
+from affine import Affine
+from rasterio.windows import Window
+
+from rtslib.mapping import windows
+from rtslib.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from rtslib.config import Config
+    from rtslib.data.region import Region
+
+
+@dataclass(frozen=True)
+class Options:
+    """Knobs of a map. Raises ConfigError for a value out of range."""
+
+    window: int = 256  # side of a window, px
+    overlap: int = 64  # least overlap of neighbouring windows, px: as wide as a large slump
+    score: float = 0.3  # detections below are left out, 0-1
+    batch_size: int = 4  # windows a batch
+    block: int = 8  # windows a side of a block
+    probability: bool = False  # also keep the highest mask probability of every pixel
+
+    def __post_init__(self) -> None:
+        windows.starts(1, self.window, self.overlap)
+        if not 0 <= self.score <= 1 or self.batch_size < 1 or self.block < 1:
+            raise ConfigError(
+                f"score={self.score}, batch_size={self.batch_size}, block={self.block}: take a score from 0 to 1, at "
+                "least one window a batch, and one a side of a block"
+            )
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some windows of one grid, row by row; `index` counts the plan's blocks from 0."""
+
+    index: int
+    windows: tuple[Window, ...]
+
+    @property
+    def bounds(self) -> Window:
+        """The rectangle that holds all windows."""
+        top, left = min(w.row_off for w in self.windows), min(w.col_off for w in self.windows)
+        bottom, right = (max(a + b for a, b in pairs) for pairs in (
+            [(w.row_off, w.height) for w in self.windows], [(w.col_off, w.width) for w in self.windows]))  # fmt: skip
+        return Window(left, top, right - left, bottom - top)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to map, and how. Made by `plan`; can be pickled.
+
+    Attributes:
+        region: rasters on one grid, a `rtslib.data.region.Region` or a `rtslib.data.rasters.Stack`.
+        modalities: name -> bands, those of the model, the primary one first.
+        absent: names of those that the region has no bands for.
+        options: knobs.
+        blocks: all of them, row by row.
+        area: area of interest in the region's CRS, or None for all.
+    """
+
+    region: "Region"
+    modalities: dict[str, tuple[str, ...]]
+    absent: tuple[str, ...]
+    options: Options
+    blocks: tuple[Block, ...]
+    area: shapely.Geometry | None = None
+
+    @property
+    def windows(self) -> int:
+        """Number of windows of all blocks."""
+        return sum(len(b.windows) for b in self.blocks)
+
+
+def plan(config: "Config", region: "Region", options: Options, area: shapely.Geometry | None = None) -> Plan:
+    """Lay out a map.
+
+    Args:
+        config: of the model; its modalities say which bands are read.
+        region: rasters on one grid.
+        options: knobs.
+        area: area of interest in the region's CRS; windows that do not meet it are left out.
+
+    Raises:
+        ConfigError: the region has no band of the model.
+        MissingModalityError: the model cannot run without a modality that the region lacks.
+        DataError: the area of interest lies outside the region.
+    """
+    from rtslib.data.missing import check_absent
+
+    modalities, absent = {m: tuple(bands) for m, bands in config.modalities.items()}, absent_from(config, region)
+    if len(absent) == len(modalities):
+        lacking = [b for b in next(iter(modalities.values())) if b not in region.bands]
+        raise ConfigError(f"the model reads {modalities}, but there is no {', '.join(lacking)} in {list(region.bands)}")
+    check_absent(config, absent)
+    blocks = tuple(_blocks(region, options, area))
+    if not blocks:
+        expected = f"one that meets {_bounds(region)} in {region.crs}"
+        raise DataError("area of interest", "no part of it in the region", expected)
+    return Plan(region, modalities, absent, options, blocks, area)
+
+
+def absent_from(config: "Config", region: "Region") -> tuple[str, ...]:
+    """Return the model's modalities that a region lacks a band of."""
+    return tuple(m for m, bands in config.modalities.items() if not set(bands) <= set(region.bands))
+
+
+def _blocks(region: "Region", options: Options, area: shapely.Geometry | None) -> Iterator[Block]:
+    rows, cols = (windows.starts(n, options.window, options.overlap) for n in (region.height, region.width))
+    height, width = (min(options.window, n) for n in (region.height, region.width))
+    if area is not None:
+        shapely.prepare(area)
+    index, step = 0, options.block
+    for i in range(0, len(rows), step):
+        for j in range(0, len(cols), step):
+            every = [Window(c, r, width, height) for r in rows[i : i + step] for c in cols[j : j + step]]
+            kept = [w for w in every if area is None or area.intersects(ground_box(w, region.transform))]
+            if kept:
+                yield Block(index, tuple(kept))
+                index += 1
+
+
+def ground_box(window: Window, transform: Affine) -> shapely.Polygon:
+    """Return a window's rectangle in map coordinates."""
+    (x0, y0), (x1, y1) = (transform @ at for at in ((window.col_off, window.row_off),
+                          (window.col_off + window.width, window.row_off + window.height)))  # fmt: skip
+    return shapely.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+
+
+def _bounds(region: "Region") -> str:
+    return ", ".join(f"{v:g}" for v in ground_box(Window(0, 0, region.width, region.height), region.transform).bounds)
+
+
+def fingerprint(todo: Plan, model: Mapping[str, str]) -> dict[str, Any]:
+    """Return all that a map depends on, in JSON's types.
+
+    Args:
+        todo: the plan.
+        model: what tells the model from others, such as `model_sha256` and `run_id`.
+
+    Raises:
+        DataError: an input file is gone.
+    """
+    region = todo.region
+    area = None if todo.area is None else hashlib.sha256(todo.area.wkb).hexdigest()
+    layers = [[layer.name, str(layer.path), layer.index, layer.scale, layer.offset] for layer in region.layers]
+    return {
+        **model,
+        "modalities": {m: list(bands) for m, bands in todo.modalities.items()},
+        "absent": list(todo.absent),
+        "options": asdict(todo.options),
+        "grid": {"crs": region.crs.to_wkt(), "transform": list(region.transform)[:6], "height": region.height, "width": region.width},
+        "layers": layers,
+        "files": {str(path): _state(path) for path in region.files},
+        "area_sha256": area,
+        "blocks": len(todo.blocks),
+    }  # fmt: skip
+
+
+def _state(path: str | Path) -> list[int] | None:
+    """Return size in bytes and time of last change in ns; None for what is no local file."""
+    if not Path(path).exists():
+        if "://" in str(path) or str(path).startswith("/vsi"):
+            return None
+        raise DataError(path, "no such file", "the raster that the map was planned with")
+    stat = Path(path).stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the names of the entries in which two fingerprints differ, those of nested ones with a dot."""
+    names = []
+    for key in dict.fromkeys([*old, *new]):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            names += [f"{key}.{k}" for k in differences(a, b)]
+        elif a != b:
+            names.append(key)
+    return names

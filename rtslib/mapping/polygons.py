@@ -1,0 +1,92 @@
+"""Polygons: what a map says of each slump, on the ground.
+
+Outlines run along pixel edges, holes and parts kept, in the grid's CRS. Areas and lengths are computed in an
+equal-area CRS (`rtslib.data.ground`). GeoPackage is for QGIS; GeoParquet, the same table, for many millions of rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from affine import Affine
+from shapely.geometry import MultiPolygon
+
+from rtslib.data import masks
+from rtslib.mapping import seams
+from rtslib.files import whole
+from rtslib.data.ground import measure
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from rtslib.mapping.plan import Plan
+    from rtslib.data.rasters import Grid
+
+#: Files of a map, and the layer of the first.
+MAP_FILE, MAP_LAYER, PARQUET_FILE = "detections.gpkg", "detections", "detections.parquet"
+#: What `to_polygons` takes from the caller, the same for every row; empty where unknown.
+PROVENANCE = ("run_id", "model_sha256", "image_date")
+COLUMNS = ("id", "score", "area_m2", "perimeter_m", "modalities", "windows", "touches_edge", "touches_nodata", *PROVENANCE)
+
+
+def to_polygons(slumps: Sequence[seams.Slump], todo: "Plan", provenance: Mapping[str, str]) -> "gpd.GeoDataFrame":
+    """Outline slumps on the ground.
+
+    Args:
+        slumps: of the whole map, best score first.
+        todo: the plan that found them.
+        provenance: values of `PROVENANCE`.
+
+    Returns:
+        Multipolygons in the grid's CRS, those that meet the area of interest: `id` (from 1), `score` (0-1),
+        `area_m2`, `perimeter_m` (outer and inner outlines), `modalities` (those that had data under it, joined by
+        `+`), `windows` (number that it was joined from), `touches_edge` (of the grid) and `touches_nodata` (either
+        way there may be more of it), and the provenance.
+    """
+    import geopandas as gpd
+
+    grid = todo.region.grid
+    shapes = [_outline(s, grid.transform) for s in slumps]
+    if todo.area is not None:
+        meets = [todo.area.intersects(shape) for shape in shapes]
+        slumps, shapes = ([x for x, ok in zip(xs, meets, strict=True) if ok] for xs in (slumps, shapes))
+    area, perimeter = measure(gpd.GeoDataFrame(geometry=shapes, crs=grid.crs))
+    values = {
+        "id": np.arange(1, len(slumps) + 1),
+        "score": np.array([s.score for s in slumps], dtype=float),
+        "area_m2": area,
+        "perimeter_m": perimeter,
+        "modalities": np.array(["+".join(_names(s.modalities, todo)) for s in slumps], dtype=object),
+        "windows": np.array([s.windows for s in slumps], dtype=int),
+        "touches_edge": np.array([_touches_edge(s, grid) for s in slumps], dtype=bool),
+        "touches_nodata": np.array([s.nodata for s in slumps], dtype=bool),
+        **{name: np.array([provenance.get(name, "")] * len(slumps), dtype=object) for name in PROVENANCE},
+    }
+    return gpd.GeoDataFrame({c: values[c] for c in COLUMNS}, geometry=shapes, crs=grid.crs)
+
+
+def write_polygons(frame: "gpd.GeoDataFrame", folder: str | Path) -> None:
+    """Write `detections.gpkg` and `detections.parquet`, each whole or not at all. Raises OutputError."""
+    with whole(Path(folder) / PARQUET_FILE) as part:
+        frame.to_parquet(part)
+    with whole(Path(folder) / MAP_FILE) as part:
+        frame.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
+
+
+def _names(bits: int, todo: "Plan") -> list[str]:
+    return [m for k, m in enumerate(todo.modalities) if bits >> k & 1]
+
+
+def _outline(slump: seams.Slump, transform: Affine) -> MultiPolygon:
+    """Outline one slump in map coordinates."""
+    shape = masks.mask_to_polygon(slump.mask, transform @ Affine.translation(slump.col, slump.row))
+    return shape if shape.geom_type == "MultiPolygon" else MultiPolygon([shape])
+
+
+def _touches_edge(slump: seams.Slump, grid: "Grid") -> bool:
+    """Whether a pixel of the slump lies in the first or last row or column of the grid."""
+    rows, cols = (np.flatnonzero(slump.mask.any(axis=k)) for k in (1, 0))
+    top, left = slump.row + rows[0], slump.col + cols[0]
+    bottom, right = slump.row + rows[-1] + 1, slump.col + cols[-1] + 1
+    return bool(top == 0 or left == 0 or bottom == grid.height or right == grid.width)

@@ -1,0 +1,99 @@
+"""Shards: the detections of one block of windows, on disk, whole or not at all.
+
+    block-00012.npz         places, scores and bit-packed masks of its pieces, in the order of its windows
+    block-00012.prob.npz    highest mask probability, uint8 0-255, if asked for
+    block-00012.done        JSON: what happened in the block, and the SHA-256 of the files above
+
+The *done-marker* is written last. A block counts as finished if its marker is there and the hashes agree, so what a
+crash, a full disk or a half-copied folder leaves behind is made again.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtslib.errors import DataError, RtsError
+from rtslib.files import read_json, sha256, whole, write_json
+from rtslib.mapping.seams import Piece
+
+
+def write_shard(
+    folder: str | Path, index: int, pieces: Sequence[Piece], said: dict[str, Any], probability: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Write one block's shard, its marker last.
+
+    Args:
+        folder: of all shards of a map.
+        index: of the block.
+        pieces: its detections.
+        said: what happened, in JSON's types; kept in the marker.
+        probability: uint8 (h, w) over the block's bounds, or None.
+
+    Returns:
+        The marker: `said`, `pieces` (number) and `sha256` (file name -> hash).
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    folder, stem = Path(folder), f"block-{index:05d}"
+    bits = [np.packbits(p.mask.ravel()) for p in pieces]
+    tables = {f"{stem}.npz": {
+        "rect": np.array([p.rect for p in pieces], np.int32).reshape(-1, 4),
+        "window": np.array([p.window for p in pieces], np.int32).reshape(-1, 4),
+        "score": np.array([p.score for p in pieces], np.float64),
+        "modalities": np.array([p.modalities for p in pieces], np.int64),
+        "nodata": np.array([p.nodata for p in pieces], bool),
+        "bits": np.concatenate(bits) if bits else np.zeros(0, np.uint8),
+    }}  # fmt: skip
+    if probability is not None:
+        tables[f"{stem}.prob.npz"] = {"probability": probability}
+    for name, arrays in tables.items():
+        with whole(folder / name) as part:
+            np.savez_compressed(part, **arrays)
+    marker = {**said, "pieces": len(pieces), "sha256": {name: sha256(folder / name) for name in tables}}
+    write_json(folder / f"{stem}.done", marker)
+    return marker
+
+
+def finished(folder: str | Path, index: int) -> dict[str, Any] | None:
+    """Return the marker of a block that is finished and whole, else None."""
+    marker = Path(folder) / f"block-{index:05d}.done"
+    if not marker.exists():
+        return None
+    try:
+        found = read_json(marker)
+        return found if all(sha256(Path(folder) / n) == h for n, h in found["sha256"].items()) else None
+    except (RtsError, KeyError, TypeError, AttributeError):  # half a marker, or a file of it is gone
+        return None
+
+
+def read_shard(folder: str | Path, index: int) -> list[Piece]:
+    """Return the pieces of a block, as they were written. Raises DataError if they cannot be read."""
+    path = Path(folder) / f"block-{index:05d}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as e:
+        raise DataError(path, f"no readable shard: {e}", "one that the map wrote", "delete it and resume") from e
+    pieces, start = [], 0
+    for rect, window, score, modalities, nodata in zip(*(data[k] for k in ("rect", "window", "score", "modalities", "nodata"))):
+        r0, c0, r1, c1 = rect.tolist()
+        size = (r1 - r0) * (c1 - c0)
+        stop = start + -(-size // 8)
+        mask = np.unpackbits(data["bits"][start:stop], count=size).astype(bool).reshape(r1 - r0, c1 - c0)
+        more = {"modalities": int(modalities), "nodata": bool(nodata)}
+        pieces.append(Piece(r0, c0, mask, float(score), tuple(window.tolist()), **more))
+        start = stop
+    return pieces
+
+
+def read_probability(folder: str | Path, index: int) -> np.ndarray:
+    """Return the highest mask probability over a block's bounds, uint8 (h, w). Raises DataError."""
+    path = Path(folder) / f"block-{index:05d}.prob.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["probability"]
+    except (OSError, ValueError, KeyError, EOFError) as e:
+        raise DataError(path, f"no readable shard: {e}", "one that the map wrote", "delete it and resume") from e

@@ -1,0 +1,38 @@
+"""Multiply-adds: what one chip costs a model, whatever the machine.
+
+Counted are branches, fusion and pyramid, by PyTorch's FLOP counter (matrix products, convolutions, attention; half
+of its FLOPs, as it counts a multiply-add as two). Left out are proposals and heads: they are the same in all models
+and depend on how many boxes there are. A `Decision` has a pyramid a modality, and all count.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+if TYPE_CHECKING:
+    from rtslib.config import Config
+
+
+def pyramid_macs(config: "Config", size: int) -> int:
+    """Count the multiply-adds of branches, fusion and pyramid for one chip.
+
+    Args:
+        config: of the run, with normalisation statistics.
+        size: side of a square chip, px, before `config.scale`; padded to a multiple of 32.
+
+    Raises:
+        ConfigError: as `rtslib.models.detector.build_model`.
+    """
+    from rtslib.models.detector import build_model
+
+    side = -(-int(size * config.scale) // 32) * 32
+    model = build_model(config.updated(pretrained=False, zoo="", engine="torchvision")).eval()
+    images = {m: torch.zeros(1, len(bands), side, side) for m, bands in config.modalities.items()}
+    valid = {m: torch.ones(1, side, side, dtype=torch.bool) for m in images}
+    parts = getattr(model, "detectors", {"": model})
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for name, part in parts.items():
+            mine = [name] if name else list(images)
+            part.pyramid({m: images[m] for m in mine}, {m: valid[m] for m in mine})
+    return counter.get_total_flops() // 2

@@ -1,0 +1,164 @@
+"""MViTv2 as a detection backbone: timm's network, any input size, windowed attention, four scales.
+
+A multi-scale vision transformer halves its token map and doubles its channels from stage to stage
+(strides 4, 8, 16, 32), so its stage outputs feed a feature pyramid as a convolutional network's would.
+
+Paper: Li et al. 2022, "MViTv2: Improved Multiscale Vision Transformers for Classification and
+Detection", arXiv 2112.01526. What differs from timm's `MultiScaleVit`, whose modules and parameter
+names are kept so that its ImageNet weights load unchanged:
+- attention runs in windows outside the last block of each stage (section 4.4, "Hwin"), through
+  PyTorch's fused kernel (`rtslib.models.attention`); with windows off and at 224 px outputs equal timm's;
+- every scale has its own LayerNorm (`scale_norms` for strides 4-16, timm's `norm` for stride 32);
+- `like="detectron2"` computes what detectron2's MViT does with the same parameters: key/value strides
+  doubled in the last blocks of stages 2 and 3, windows also in the last block of stage 1, padded keys
+  not masked. No tensor shape shows which one weights were trained with.
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import timm
+from timm.models.mvitv2 import MultiScaleAttention, MultiScaleVit, MultiScaleVitCfg, model_cfgs, reshape_post_pool
+from timm.models.mvitv2 import reshape_pre_pool
+from torch import Tensor, nn
+
+from rtslib.models.attention import Grid, attend_map
+from rtslib.errors import WeightsError
+
+NATIVE = 224  # px; the size whose token counts define windows (56/28/14/7) and relative positions
+SIZES: dict[str, MultiScaleVitCfg] = {
+    "nano": MultiScaleVitCfg(depths=(1, 2, 4, 1), embed_dim=32),
+    **{size: model_cfgs[f"mvitv2_{size}"] for size in ("tiny", "small", "base", "large")},
+}
+
+
+class PooledAttention(nn.Module):
+    """timm's pooling attention, computed in windows by the fused kernel; same parameter names.
+
+    Args:
+        source: the attention module whose parameters are taken over.
+        window: window in tokens of the map *before* this block's query pooling; 0: global.
+        zeros: padded keys stay in the softmax (detectron2) instead of being masked.
+    """
+
+    def __init__(self, source: MultiScaleAttention, window: int, zeros: bool) -> None:
+        super().__init__()
+        for name in ("qkv", "proj", "pool_q", "norm_q", "pool_k", "norm_k", "pool_v", "norm_v"):
+            setattr(self, name, getattr(source, name))
+        self.rel_pos_h, self.rel_pos_w = source.rel_pos_h, source.rel_pos_w
+        self.num_heads, self.dim_out = source.num_heads, source.dim_out
+        self.residual_pooling, self.zeros = source.residual_pooling, zeros
+        self.q_window, self.k_window = (window // _stride(pool) for pool in (self.pool_q, self.pool_k))
+
+    def forward(self, x: Tensor, feat_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """Map tokens (B, H*W, C) to (B, Hq*Wq, dim_out) and return them with (Hq, Wq)."""
+        b, n, _ = x.shape
+        qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, q_size = self._pool(qkv[0], feat_size, self.pool_q, self.norm_q)
+        k, k_size = self._pool(qkv[1], feat_size, self.pool_k, self.norm_k)
+        v, _ = self._pool(qkv[2], feat_size, self.pool_v, self.norm_v)
+        grid = Grid(tuple(q_size), tuple(k_size), self.q_window, self.k_window)
+        out = attend_map(q, k, v, grid, self.rel_pos_h, self.rel_pos_w, zeros=self.zeros)
+        if self.residual_pooling:
+            out = out + q
+        return self.proj(out.transpose(1, 2).reshape(b, -1, self.dim_out)), q_size
+
+    def _pool(self, x, size, pool, norm):
+        if pool is not None:
+            x, _ = reshape_pre_pool(x, size, False)
+            x, size = reshape_post_pool(pool(x), self.num_heads, None)
+        return (x if norm is None else norm(x)), size
+
+
+class MViT(MultiScaleVit):
+    """MViTv2 backbone for one branch.
+
+    Args:
+        size: nano, tiny, small, base or large.
+        in_chans: bands of the branch.
+        windows, drop_path: see `rtslib.config.Config`.
+        like: `mvit_like` there.
+
+    Source: timm's MultiScaleVit; the module docstring says what differs.
+    """
+
+    def __init__(
+        self, size: str = "tiny", in_chans: int = 3, windows: bool = True, like: str = "timm",
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__(SIZES[size], (NATIVE, NATIVE), in_chans, num_classes=0, drop_path_rate=drop_path)
+        last, side, detectron2 = len(self.stages) - 1, NATIVE // 4, like == "detectron2"
+        for s, stage in enumerate(self.stages):
+            for j, block in enumerate(stage.blocks):
+                final = j == len(stage.blocks) - 1
+                if detectron2 and final and 0 < s < last:
+                    for pool in (block.attn.pool_k, block.attn.pool_v):
+                        pool.stride = tuple(2 * step for step in pool.stride)
+                whole = final and not (detectron2 and s == 0)  # it cuts even the last block of stage 1
+                window = side if windows and not whole else 0
+                block.attn = PooledAttention(block.attn, window, zeros=detectron2)
+                side //= _stride(block.attn.pool_q)
+        # `large` widens at the end of a stage, so a scale's channels are those its last block gives.
+        self.channels = tuple(info["num_chs"] for info in self.feature_info)
+        norm = partial(nn.LayerNorm, eps=SIZES[size].norm_eps)
+        self.scale_norms = nn.ModuleList(norm(c) for c in self.channels[:-1])
+
+    def stage_maps(self, x: Tensor) -> list[Tensor]:
+        """Return the four stage outputs before their norms.
+
+        Args:
+            x: float (B, in_chans, H, W), normalised, H and W multiples of 32.
+
+        Returns:
+            Four maps (B, C_s, H/4/2^s, W/4/2^s), s = 0..3.
+        """
+        x, size = self.patch_embed(x)
+        maps = []
+        for stage in self.stages:
+            x, size = stage(x, size)
+            maps.append(x.transpose(1, 2).unflatten(2, tuple(size)))
+        return maps
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the four normalised maps (strides 4, 8, 16, 32); shapes as in `stage_maps`."""
+        norms = [*self.scale_norms, self.norm]
+        return [norm(m.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, m in zip(norms, self.stage_maps(x))]
+
+
+def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> None:
+    """Load timm's ImageNet weights into a branch, in place.
+
+    For other than three bands timm's rule applies to the first convolution: the RGB kernels are repeated
+    over the bands and scaled by 3/bands, so that activations keep their size.
+
+    Args:
+        size: the backbone's size; there are no `nano` weights.
+        file: a local file in timm's format instead of the hub.
+
+    Raises:
+        WeightsError: no weights for this size, hub and cache out of reach, unreadable file, or keys that
+            do not fit.
+    """
+    if size == "nano":
+        raise WeightsError("there are no ImageNet weights for nano: set pretrained=false or a larger backbone")
+    overlay = {"file": str(file)} if file else None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else a line for every retry of every request
+    try:
+        source = timm.create_model(
+            f"mvitv2_{size}", pretrained=True, in_chans=model.in_chans, num_classes=0, pretrained_cfg_overlay=overlay
+        ).state_dict()
+    except Exception as e:  # the hub's client raises many kinds
+        reason = str(e).strip().splitlines()[0][:200] if str(e).strip() else type(e).__name__
+        raise WeightsError(
+            f"ImageNet weights of mvitv2_{size} cannot be loaded ({reason}): connect once so that timm caches them,"
+            " or set pretrained=false"
+        ) from e
+    missing, unexpected = model.load_state_dict(source, strict=False)
+    missing = [k for k in missing if not k.startswith("scale_norms.")]
+    if missing or unexpected:
+        raise WeightsError(f"ImageNet weights do not fit: missing {missing[:5]}, unexpected {unexpected[:5]}")
+
+
+def _stride(pool: nn.Module | None) -> int:
+    return 1 if pool is None else int(pool.stride[0])

@@ -1,0 +1,80 @@
+"""The trunk: what is before pyramid and heads, the same for every engine.
+
+    chip -> normalisation -> one MViTv2 branch per modality -> fusion at strides 4, 8, 16, 32
+
+An *engine* (`rtslib.config.Config.engine`) is the library whose pyramid, proposals and heads sit on it:
+torchvision's operators (`rtslib.models.detector`) or detectron2's modules (`rtslib.models.detectron2.model`).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rtslib.config import Config
+from rtslib.errors import ConfigError
+from rtslib.models.fusion import Fusion
+from rtslib.models.mvit import MViT
+from rtslib.models.strategies import STRATEGIES
+
+
+class Trunk(nn.Module):
+    """Normalisation, branches and fusion.
+
+    Args:
+        config: with `modality_mean` and `modality_std` for every modality.
+
+    Raises:
+        ConfigError: normalisation statistics are missing or of the wrong length.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        for m, bands in config.modalities.items():
+            mean, std = config.modality_mean.get(m, []), config.modality_std.get(m, [])
+            if len(mean) != len(bands) or len(std) != len(bands) or min(std, default=0) <= 0:
+                raise ConfigError(
+                    f"modality {m!r} has no usable modality_mean and modality_std: train fills them in"
+                )
+            self.register_buffer(f"mean_{m}", torch.tensor(mean).view(-1, 1, 1))
+            self.register_buffer(f"std_{m}", torch.tensor(std).view(-1, 1, 1))
+        strategy = STRATEGIES[config.fusion] if len(config.modalities) > 1 else Fusion
+        self.inputs, self.tells_missing = strategy.branch_inputs(tuple(config.modalities)), strategy.tells_missing
+        self.backbones = nn.ModuleDict({b: self._branch(ms) for b, ms in self.inputs.items()})
+        self.channels = next(iter(self.backbones.values())).channels
+        self.fusion = nn.ModuleList(strategy(tuple(self.inputs), c, i) for i, c in enumerate(self.channels))
+
+    def _branch(self, modalities: tuple[str, ...]) -> MViT:
+        c = self.config
+        bands = sum(len(c.modalities[m]) + self.tells_missing for m in modalities)
+        branch = MViT(c.backbone, bands, c.windows, c.mvit_like, c.drop_path)
+        branch.set_grad_checkpointing(c.checkpoint)
+        return branch
+
+    def fused(self, images: dict[str, Tensor], valid: dict[str, Tensor]) -> list[Tensor]:
+        """Normalise, run the branches, fuse.
+
+        Args:
+            images: modality -> float (B, bands, H, W) in physical units, H and W multiples of 32.
+            valid: modality -> bool (B, H, W); invalid pixels enter the branches as 0, the mean.
+
+        Returns:
+            Four maps (B, channels_i, H/4/2^i, W/4/2^i), i = 0..3.
+        """
+        normal = {}
+        for m, x in images.items():
+            x = (x - getattr(self, f"mean_{m}")) / getattr(self, f"std_{m}")
+            normal[m] = torch.where(valid[m][:, None], x, 0.0)
+        maps, seen = {}, {}
+        for branch, modalities in self.inputs.items():
+            planes = [normal[m] for m in modalities]
+            if self.tells_missing:
+                planes += [(~valid[m][:, None]).to(planes[0].dtype) for m in modalities]
+            maps[branch] = self.backbones[branch](torch.cat(planes, dim=1))
+            seen[branch] = torch.stack([valid[m] for m in modalities]).any(0)
+        out = []
+        for i, fusion in enumerate(self.fusion):
+            cell = 4 << i
+            at_scale = {b: F.max_pool2d(v[:, None].float(), cell)[:, 0] > 0 for b, v in seen.items()}
+            out.append(fusion({b: maps[b][i] for b in maps}, at_scale))
+        return out

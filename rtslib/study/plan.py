@@ -1,0 +1,121 @@
+"""The runs of a study: what each one trains on, what it starts from, and for how long.
+
+*Two-stage* data (the embedded landscape, the challenge) has runs of two stages, with P epochs of pre-training
+and F of fine-tuning (`pretrain` and `finetune` of a profile):
+
+- `rgb`, `spectral`, `terrain`: one modality alone, P epochs: *unimodal pre-training*;
+- `rgb_continued` ...: the same for F epochs more, as a gain of fusion must not be one of longer training;
+- `decision`: these put together without training (`rtslib.models.decision`);
+- one run a fusion strategy (`rtslib.models.strategies`): F epochs from the unimodal runs' weights;
+- `data`, which can start from no unimodal run: P + F epochs from scratch;
+- `residual_scratch`, `residual_frozen`, `residual_thawed`: residual cross-attention trained for P + F epochs
+  from scratch; with its backbones frozen; frozen for the first half of F;
+- `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`).
+
+Batch arithmetic: an *image pass* is one modality of one chip going through training once. Three unimodal runs
+of P epochs and one multimodal run of F take 3 P + 3 F image passes a chip, a multimodal run from scratch of
+P + F epochs takes 3 (P + F): the same. `rgb_continued` takes P + F.
+
+*Transfer* data (real chips, where no other weights are at hand) has one stage: `rgb`, `data`, `concat_conv`,
+`residual_cross_attention` start from the landscape's run of the same make (rgb from `rgb_continued`), and
+`rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`).
+
+Two-stage training: Li et al. 2025 (arXiv 2504.17822).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtslib.errors import ConfigError
+
+#: Fusion strategies that start from unimodal runs.
+FUSED = ("sum", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention", "residual_cross_attention")
+RESIDUAL = "residual_cross_attention"
+#: The four ways to train the same model, that answer whether two-stage training saves compute.
+STAGES_OF = {
+    "residual_scratch": "(a) from scratch", "residual_frozen": "(b) pre-trained, backbones frozen",
+    RESIDUAL: "(c) pre-trained, all trained", "residual_thawed": "(d) frozen, then all trained",
+}  # fmt: skip
+#: Runs that are also scored with a modality missing, where the study has them.
+TRIED_WITHOUT = ("data", "concat_conv", RESIDUAL, "residual_dropout", "decision")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run.
+
+    Attributes:
+        name: of the run and its folder.
+        modalities: those it reads, the primary one first.
+        fusion: a config's `fusion`; of no meaning for one modality.
+        stages: the profile's stages whose epochs it trains for, one after the other.
+        starts: modality (or `all`) -> name of the run its weights come from.
+        knobs: further ones.
+        landscape: whether `starts` are runs of the embedded landscape's study.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    fusion: str = "data"
+    stages: tuple[str, ...] = ("finetune",)
+    starts: Mapping[str, str] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    landscape: bool = False
+
+
+def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
+    """Return the runs of a two-stage study by name, each after those it starts from.
+
+    Args:
+        modalities: names, the primary one first.
+        epochs: of the second stage, to halve for `residual_thawed`.
+    """
+    every, alone = tuple(modalities), {m: m for m in modalities}
+    runs = [Planned(m, (m,), stages=("pretrain",)) for m in every]
+    runs += [Planned(f"{m}_continued", (m,), starts={m: m}) for m in every]
+    if len(every) > 1:
+        both = ("pretrain", "finetune")
+        runs.append(Planned("data", every, stages=both))
+        runs += [Planned(f, every, f, starts=alone) for f in FUSED]
+        runs.append(Planned("residual_scratch", every, RESIDUAL, both))
+        for name, knobs in {
+            "residual_frozen": {"freeze_epochs": epochs},
+            "residual_thawed": {"freeze_epochs": max(1, epochs // 2)},
+            "residual_dropout": {"modality_dropout": 0.2},
+        }.items():
+            runs.append(Planned(name, every, RESIDUAL, starts=alone, knobs=knobs))
+        runs.append(Planned("decision", every, "decision", (), {m: f"{m}_continued" for m in every}))
+    return {run.name: run for run in runs}
+
+
+def transfer(modalities: Sequence[str]) -> dict[str, Planned]:
+    """Return the runs of a transfer study by name; with one modality, those of the primary one alone."""
+    every, primary = tuple(modalities), modalities[0]
+    stage = ("transfer",)
+    start = {"all": f"{primary}_continued"}
+    runs = [Planned(primary, (primary,), "data", stage, start, landscape=True)]
+    runs.append(Planned(f"{primary}_scratch", (primary,), "data", stage))
+    if len(every) > 1:
+        for name in ("data", "concat_conv", RESIDUAL):
+            runs.append(Planned(name, every, name, stage, {"all": name}, landscape=True))
+        runs.append(Planned("data_scratch", every, "data", stage))
+    return {run.name: run for run in runs}
+
+
+def needed(plan: Mapping[str, Planned], names: Iterable[str]) -> list[str]:
+    """Return the named runs and all they start from, each after those it starts from.
+
+    Raises:
+        ConfigError: a name that the plan does not have.
+    """
+    wanted: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in plan:
+            raise ConfigError(f"no run {name!r}: choose one of {', '.join(plan)}")
+        if name not in wanted:
+            wanted.add(name)
+            waiting += [] if plan[name].landscape else plan[name].starts.values()
+    return [name for name in plan if name in wanted]

@@ -1,0 +1,96 @@
+"""Every chart from its table: `make figures`, or `python -m rtslib.study.redraw`.
+
+A chart is a name, a function and a table. Notebooks and studies draw through here when the table is new; later
+anybody can draw it again, on a machine without data, model or PyTorch. Pictures that show pixels (`01_chips`,
+`03_examples`, `05_map`) are no charts: they need data and model, and notebooks make them.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from rtslib.figures import charts, studies as studycharts
+from rtslib.errors import RtsError
+from rtslib.study.manifest import refresh
+
+if TYPE_CHECKING:
+    from IPython.display import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Figure -> (function of a table's path, table).
+CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
+    "01_instance_sizes": (charts.instance_sizes, "instances"),
+    "02_training": (charts.training_curves, "02_training"),
+    "02_precision_recall": (charts.pr_curves, "02_precision_recall"),
+    "03_training": (charts.training_curves, "03_training"),
+    "03_scores": (charts.score_points, "03_fused"),
+    "03_precision_recall": (charts.pr_curves, "03_precision_recall"),
+    "04_training": (charts.training_curves, "04_training"),
+    "04_scores": (charts.score_points, "04_comparison"),
+    "04_cost": (charts.cost_points, "04_comparison"),
+    "04_precision_recall": (charts.pr_curves, "04_precision_recall"),
+    "scores": (studycharts.scores, "models"),
+    "forest": (studycharts.forest, "gains"),
+    "sizes": (studycharts.sizes, "models"),
+    "compute": (studycharts.compute, "models"),
+    "missing": (studycharts.missing, "missing"),
+    "reliability": (studycharts.calibration, "reliability"),
+    "precision_recall": (charts.pr_curves, "curves"),
+    "memory": (studycharts.memory, "memory"),
+}
+
+
+def draw(out: str | Path, name: str) -> Path:
+    """Draw one chart of a results folder from its table.
+
+    Args:
+        out: folder with `tables/`; gets `figures/NAME.png`.
+        name: key of `CHARTS`.
+
+    Returns:
+        Path of the picture.
+
+    Raises:
+        DataError: the table is missing or lacks a column.
+        OutputError: the picture cannot be written.
+    """
+    function, table = CHARTS[name]
+    figure = function(Path(out) / "tables" / f"{table}.csv")
+    return charts.save(figure, Path(out) / "figures" / f"{name}.png")
+
+
+def show(out: str | Path, name: str) -> "Image":
+    """Draw one chart and return the picture for a notebook to display. Raises as `draw`."""
+    from IPython.display import Image
+
+    return Image(filename=str(draw(out, name)), retina=True)
+
+
+def draw_all(out: str | Path) -> list[Path]:
+    """Draw all charts whose tables a results folder has, `compute` only if it has a run to show. Raises as `draw`."""
+    tables = Path(out) / "tables"
+    there = [name for name, (_, table) in CHARTS.items() if (tables / f"{table}.csv").exists()]
+    if "compute" in there and not studycharts.has_stages(tables / "models.csv"):
+        there.remove("compute")
+    return [draw(out, name) for name in there]
+
+
+def main() -> int:
+    """Redraw all results and rewrite the README's tables; one line and exit code 2 on error."""
+    from rtslib.study.readme import main as rewrite
+
+    try:
+        for folder in sorted(p.parent for p in (ROOT / "results").glob("*/tables")):
+            print(f"{folder.relative_to(ROOT)}: {len(draw_all(folder))} figures")
+            refresh(folder)
+    except RtsError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    return rewrite()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

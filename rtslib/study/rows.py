@@ -1,0 +1,159 @@
+"""One row a run and seed: everything that a fusion study says about a trained model.
+
+A run of cross-validation is its folds together: each chip is judged by the model that did not train on its fold,
+and one score is computed over all chips. Score thresholds and temperatures come from each model's own validation
+side, never from the test side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rtslib.study import grid, scores as runscores
+from rtslib.evaluation.bootstrap import Hits, average_precision, hits
+from rtslib.evaluation.calibration import calibration_error, reliability, tempered
+from rtslib.config import Config
+from rtslib.evaluation.coco import evaluate, pr_curve
+from rtslib.training.identity import cost
+
+#: IoU of AP25. Where slumps are a few pixels wide, an outline one pixel off is right at this IoU and wrong at 0.5.
+LOOSE = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A run of one seed on its test chips, all folds together.
+
+    Attributes:
+        name, seed: of the run.
+        runs: its folders, one a fold.
+        gt: COCO ground truth of all test chips; groups: chip id -> site group.
+        results: COCO results on them.
+        threshold, temperature: chip id -> those of the model that judged it.
+    """
+
+    name: str
+    seed: int
+    runs: tuple[Path, ...]
+    gt: dict
+    groups: dict[int, str]
+    results: list[dict]
+    threshold: dict[int, float]
+    temperature: dict[int, float]
+
+    def hits(self, iou: float = 0.5) -> Hits:
+        """Match detections and instances at an IoU, for average precision and its intervals."""
+        return hits(self.gt, self.results, self.groups, iou)
+
+
+def judge(tasks: Sequence[grid.Task], hidden: dict[str, str] | None = None) -> Judged:
+    """Gather the predictions of a finished run, or make those that are missing.
+
+    Args:
+        tasks: of one name and seed; one a fold.
+        hidden: modality -> part of every test chip that the model does without (`rtslib.data.missing`).
+
+    Raises:
+        DataError: a run is not there.
+    """
+    runs, chips, results, groups, threshold, temperature = [], [], [], {}, {}, {}
+    for task in tasks:
+        chipset, split = grid.opened(task.data, task.profile, task.split_seed, task.fold)
+        run = task.folder / task.name
+        here = runscores.side_chips(chipset, split, "test")
+        cut, _ = runscores.threshold(run, chipset, split)
+        scale = Config.load(run / "config.json").temperature
+        runs.append(run)
+        chips += here
+        results += runscores.predictions(run, chipset, split, "test", hidden)
+        groups |= {c.id: c.group for c in here}
+        threshold |= {c.id: cut for c in here}
+        temperature |= {c.id: scale for c in here}
+    gt = chipset.coco(sorted(chips, key=lambda c: c.id))
+    return Judged(tasks[0].name, tasks[0].seed, tuple(runs), gt, groups, results, threshold, temperature)
+
+
+def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+    """Return the row of a run: scores, calibration and costs.
+
+    Args:
+        judged: from `judge`.
+        macs: multiply-adds of one chip (`rtslib.models.macs`).
+        times: what `rtslib.training.steptime.run_seconds` says of each of its folders.
+
+    Returns:
+        model, seed, fusion, modalities; AP, AP50, AP75, AP_small ... AR of masks, AP25 (at IoU 0.25), box_AP, box_AP50 (fractions,
+        None where undefined); precision, recall, F1 at the validation's threshold, boundary_iou of the right
+        detections there; temperature, ECE_before and ECE_after it; chips, instances; costs: image passes and
+        seconds of all folds together, seconds a step, the highest peak of memory.
+    """
+    scores, config = evaluate(judged.gt, judged.results), Config.load(judged.runs[0] / "config.json")
+    costs = pd.DataFrame([cost(run) for run in judged.runs])
+    return {
+        "model": judged.name, "seed": judged.seed,
+        "fusion": config.fusion if len(config.modalities) > 1 else "none", "modalities": "+".join(config.modalities),
+        **scores["segm"], "AP25": average_precision(judged.hits(LOOSE)), **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
+        **_at_threshold(judged), **_calibration(judged),
+        "chips": scores["chips"], "instances": scores["instances"],
+        **costs[["parameters", "trained_parameters", "epochs", "epochs_before"]].iloc[0].to_dict(),
+        "image_passes": costs["image_passes"].sum(), "seconds": sum(t["seconds"] for t in times),
+        "seconds_per_step": times[0]["seconds_per_step"],
+        "peak_memory_mib": costs["peak_memory_mib"].astype(float).max(), "macs": macs,
+    }  # fmt: skip
+
+
+def curve_rows(judged: Judged) -> pd.DataFrame:
+    """Return the precision-recall curve at IoU 0.5: model, seed, recall, precision (101 rows)."""
+    recall, precision = pr_curve(judged.gt, judged.results)
+    return pd.DataFrame({"model": judged.name, "seed": judged.seed, "recall": recall, "precision": precision})
+
+
+def reliability_rows(judged: Judged) -> pd.DataFrame:
+    """Return bins of the scores before and after temperature scaling: model, seed, when, low, high, count,
+    score, right."""
+    found, before = judged.hits(), _before(judged)
+    parts = [pd.DataFrame(reliability(s, found.right)).assign(when=w) for w, s in (("before", before), ("after", found.scores))]
+    return pd.concat(parts).assign(model=judged.name, seed=judged.seed)
+
+
+def _before(judged: Judged) -> np.ndarray:
+    """Return the scores of `Judged.hits` as they were before temperature scaling."""
+    import torch
+
+    found = judged.hits()
+    scale, scores = np.array([judged.temperature[c] for c in found.chips]), found.scores.copy()
+    for t in np.unique(scale):
+        scores[scale == t] = tempered(torch.tensor(scores[scale == t]), 1 / t).numpy()
+    return scores
+
+
+def _calibration(judged: Judged) -> dict[str, float | None]:
+    found = judged.hits()
+    return {
+        "temperature": float(np.mean(list(judged.temperature.values()))),
+        "ECE_before": calibration_error(_before(judged), found.right),
+        "ECE_after": calibration_error(found.scores, found.right),
+    }
+
+
+def _at_threshold(judged: Judged) -> dict[str, float | None]:
+    """Precision, recall and F1 of what a map would show, and how well its right outlines follow the edges."""
+    from rtslib.evaluation.boundary import boundary_iou
+    from rtslib.evaluation.coco import matched
+
+    shown = [r for r in judged.results if r["score"] >= judged.threshold[r["image_id"]]]
+    run = matched(judged.gt, shown, "segm", iou=0.5, area="all")
+    images = [image for image in run.evalImgs if image is not None]
+    pairs = [(int(g), int(d)) for i in images for g, d in zip(i["gtIds"], i["gtMatches"][0], strict=True) if d > 0]
+    outlines = [boundary_iou(run.cocoGt.anns[g]["segmentation"], run.cocoDt.anns[d]["segmentation"]) for g, d in pairs]
+    detections, instances = sum(len(i["dtIds"]) for i in images), len(judged.gt["annotations"])
+    precision = len(pairs) / detections if detections else None
+    recall = len(pairs) / instances if instances else None
+    return {
+        "precision": precision, "recall": recall, "F1": 2 * len(pairs) / max(detections + instances, 1),
+        "boundary_iou": float(np.mean(outlines)) if outlines else None,
+    }  # fmt: skip

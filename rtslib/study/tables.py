@@ -1,0 +1,179 @@
+"""The fusion study: all runs of a plan for several seeds, and the tables that say what came out.
+
+Notebook 06 calls it (`make study`). Tables in `OUT/tables`: `runs.csv` (one row a run and seed), `models.csv`
+(means over seeds, with intervals), `gains.csv` (paired differences to the references), `missing.csv` (AP50 with a
+modality hidden), `curves.csv`, `reliability.csv`; and `folds.csv`, which chip is in which fold. Figures and the README are drawn from these alone
+(`rtslib.study.redraw`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rtslib.study import grid, study
+from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, interval
+from rtslib.config import Config
+from rtslib.errors import ConfigError
+from rtslib.models.macs import pyramid_macs
+from rtslib.study.plan import RESIDUAL, TRIED_WITHOUT
+from rtslib.training.steptime import run_seconds
+from rtslib.study.rows import LOOSE, curve_rows, judge, reliability_rows, run_row
+from rtslib.data.tables import save_table
+
+#: Models that others are compared with, where the study has them: (two_stage, transfer).
+REFERENCES = {"two_stage": ("data", "rgb_continued", RESIDUAL), "transfer": ("data", "rgb")}
+#: Columns of `runs.csv` that `models.csv` has the means of.
+AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "F1", "boundary_iou",
+            "temperature", "ECE_before", "ECE_after", "seconds", "seconds_per_step", "peak_memory_mib")  # fmt: skip
+
+
+def run_study(
+    out: str | Path, data: str = "", profile: str = "quick", kind: str = "two_stage", names: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2), folds: Sequence[int] = (), workers: int = 2, split_seed: int = 0,
+) -> Path:
+    """Make or recognise all runs of a study and write its tables.
+
+    Args:
+        out: folder of results.
+        data, profile: as for `rtslib.study.study.prepare`.
+        kind: two_stage or transfer, see `rtslib.study.plan`.
+        names: runs of the plan; empty: all.
+        seeds: of training, on one split.
+        folds: which of the `rtslib.study.study.FOLDS` folds of cross-validation by site group; none: one split.
+        workers: processes.
+        split_seed: of landscape, split and folds.
+
+    Returns:
+        The folder of the tables.
+
+    Raises:
+        ConfigError: no such kind, run, seed or fold.
+        DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.train.train`.
+    """
+    if kind not in REFERENCES:
+        raise ConfigError(f"kind {kind!r}: choose one of {', '.join(REFERENCES)}")
+    listed = grid.tasks(data, profile, kind, names, seeds, folds, split_seed)
+    grid.perform_all(listed, workers)
+    mine = [t for t in listed if t.kind == kind and t.data == data]
+    return write_tables(mine, out)
+
+
+def numbers(text: object, name: str) -> list[int]:
+    """Read whole numbers from a notebook parameter: `0,1,2`, a single number, or nothing.
+
+    Raises:
+        ConfigError: something else; says which parameter.
+    """
+    try:
+        return [int(part) for part in str(text).split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(f"{name}={text!r}: write whole numbers, such as 0,1,2") from None
+
+
+def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
+    """Score finished tasks of one study and write its tables to `out/tables`; returns that folder."""
+    tables = Path(out) / "tables"
+    first = listed[0]
+    chipset, _ = study.prepare(first.data, first.profile, first.split_seed, out)
+    side = max(max(c.height, c.width) for c in chipset.chips)
+    by_run: dict[tuple[str, int], list[grid.Task]] = {}
+    for task in listed:
+        by_run.setdefault((task.name, task.seed), []).append(task)
+    rows, curves, bins, found, loose, macs, known = [], [], [], {}, {}, {}, {}
+    for (name, _), tasks in by_run.items():
+        judged = judge(tasks)
+        if name not in macs:
+            macs[name] = pyramid_macs(Config.load(judged.runs[0] / "config.json"), side)
+        rows.append(run_row(judged, macs[name], [run_seconds(run, chipset, known) for run in judged.runs]))
+        curves.append(curve_rows(judged))
+        bins.append(reliability_rows(judged))
+        found.setdefault(name, []).append(judged.hits())
+        loose.setdefault(name, []).append(judged.hits(LOOSE))
+    runs = save_table(pd.DataFrame(rows), tables / "runs.csv")
+    drawn = [{name: ap_draws(of_seeds) for name, of_seeds in hits.items()} for hits in (found, loose)]
+    save_table(model_table(runs, *drawn), tables / "models.csv")
+    at50, at25 = (gain_table(h, d, REFERENCES[first.kind]) for h, d in zip((found, loose), drawn, strict=True))
+    names = {"AP50_gain": "AP25_gain", "low": "AP25_low", "high": "AP25_high"}
+    at25 = at25.drop(columns="share_ahead").rename(columns=names)
+    save_table(at50.merge(at25, on=["model", "over"]), tables / "gains.csv")
+    save_table(pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean(), tables / "curves.csv")
+    save_table(pd.concat(bins)[["model", "seed", "when", "low", "high", "count", "score", "right"]], tables / "reliability.csv")
+    if first.kind == "two_stage":
+        save_table(missing_table(by_run, found), tables / "missing.csv")
+    if first.fold is not None:
+        from rtslib.data.splits import folds_by_group
+
+        save_table(folds_by_group(chipset, study.FOLDS, first.split_seed), tables / "folds.csv")
+        for name in ("split", "sides"):  # of the one split that the folds replace
+            (tables / f"{name}.csv").unlink(missing_ok=True)
+    return tables
+
+
+def model_table(
+    runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    """Average the rows of each model's seeds.
+
+    Args:
+        runs: rows of `rtslib.study.rows.run_row`.
+        draws, loose: model -> bootstrap samples of its AP50, of its AP25.
+
+    Returns:
+        One row a model: seeds; means of `AVERAGED`; AP50_sd (over seeds, NaN for one); AP50_low and AP50_high, AP25_low
+        and AP25_high (95 % bootstrap interval of the mean, over groups and seeds); fusion, modalities and costs.
+    """
+    rows = []
+    for name, part in runs.groupby("model", sort=False):
+        (low, high), (low25, high25) = interval(draws[name]), interval(loose[name])
+        same = part.iloc[0][["fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before",
+                             "image_passes", "macs", "chips", "instances"]]  # fmt: skip
+        means = {k: part[k].astype(float).mean() for k in AVERAGED}
+        spread = {"AP50_sd": part["AP50"].std(), "AP50_low": low, "AP50_high": high, "AP25_low": low25, "AP25_high": high25}
+        rows.append({"model": name, "seeds": len(part), **means, **spread, **same.to_dict()})
+    return pd.DataFrame(rows)
+
+
+def gain_table(
+    found: dict[str, list[Hits]], draws: dict[str, np.ndarray], references: Sequence[str]
+) -> pd.DataFrame:
+    """Compare every model with the references on the same draws of groups and seeds.
+
+    Returns:
+        One row a pair: model, over, AP50_gain (difference of the means over seeds), low, high (95 %),
+        share_ahead (of the draws in which the model is ahead).
+    """
+    mean = {name: float(np.mean([average_precision(h) for h in hits])) for name, hits in found.items()}
+    rows = []
+    for over in (r for r in references if r in found):
+        for name in (n for n in found if n != over):
+            if len(found[name]) != len(found[over]):
+                raise ConfigError(f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: run both on the same")
+            difference = draws[name] - draws[over]
+            low, high = interval(difference)
+            known = difference[np.isfinite(difference)]
+            ahead = float((known > 0).mean()) if len(known) else np.nan
+            rows.append({"model": name, "over": over, "AP50_gain": mean[name] - mean[over], "low": low, "high": high,
+                         "share_ahead": ahead})  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "over", "AP50_gain", "low", "high", "share_ahead"])
+
+
+def missing_table(by_run: dict[tuple[str, int], list[grid.Task]], found: dict[str, list[Hits]]) -> pd.DataFrame:
+    """Score the models of `rtslib.study.plan.TRIED_WITHOUT` with nothing, and with each of `rtslib.study.grid.hidden_cases`.
+
+    Returns:
+        One row a model, seed and part: model, seed, hidden (modality, or `nothing`), part (all, left), AP50.
+    """
+    rows, at = [], {name: 0 for name in found}
+    for (name, seed), tasks in by_run.items():
+        whole = average_precision(found[name][at[name]])
+        at[name] += 1
+        if name not in TRIED_WITHOUT:
+            continue
+        rows.append({"model": name, "seed": seed, "hidden": "nothing", "part": "", "AP50": whole})
+        for modality, part in grid.hidden_cases(tasks[0]):
+            less = average_precision(judge(tasks, {modality: part}).hits())
+            rows.append({"model": name, "seed": seed, "hidden": modality, "part": part, "AP50": less})
+    return pd.DataFrame(rows, columns=["model", "seed", "hidden", "part", "AP50"])
+

@@ -1,0 +1,180 @@
+"""The training loop's parts, for Lightning: the module, the order of chips, the log, the checkpoint.
+
+Order and augmentation depend on (seed, epoch) alone, sampling and stochastic depth on (seed, step), so
+a run that is killed and resumed at an epoch's start ends with the same weights as one that was not.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import Sampler
+
+from rtslib.config import Config
+from rtslib.data.samples import ChipDataset
+from rtslib.models.detector import Detector
+from rtslib.errors import NonFiniteLossError
+from rtslib.files import whole
+from rtslib.training.logs import read_log, write_log
+
+
+class EpochSampler(Sampler):
+    """A fresh order of all chips every epoch, from (seed, epoch); also tells the data set the epoch.
+
+    Lightning calls `set_epoch` before each epoch.
+    """
+
+    def __init__(self, dataset: ChipDataset, seed: int) -> None:
+        self.dataset, self.seed, self.epoch = dataset, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch."""
+        self.epoch = epoch
+        self.dataset.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
+        return iter(torch.randperm(len(self.dataset), generator=generator).tolist())
+
+
+def mixed_seed(seed: int, index: int) -> int:
+    """One 64-bit seed per (run's seed, epoch or step)."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+
+
+class Lit(L.LightningModule):
+    """Optimiser, schedule and losses around a Detector.
+
+    Args:
+        model: the detector.
+        steps: optimiser steps of the whole run, which the schedule spans.
+        truth: COCO ground truth of the validation chips, or None.
+    """
+
+    def __init__(self, model: Detector, steps: int, truth: dict | None) -> None:
+        super().__init__()
+        self.model, self.steps, self.truth = model, steps, truth
+        self.found: list[dict] = []
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, linear warm-up, cosine to zero, stepped every optimiser step."""
+        c = self.model.config
+        optimizer = torch.optim.AdamW(parameter_groups(self.model), lr=c.lr, weight_decay=c.weight_decay)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self.steps, c.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze the backbones in the first `freeze_epochs`, without stochastic depth; then let them train.
+
+        The optimiser holds their parameters from the start and passes over those without a gradient.
+        """
+        frozen = self.current_epoch < self.model.config.freeze_epochs
+        self.model.backbones.requires_grad_(not frozen).train(not frozen)
+
+    def training_step(self, batch: dict, index: int) -> torch.Tensor:
+        """Sum of the losses. Raises NonFiniteLossError with all of them if that is NaN or infinite."""
+        torch.manual_seed(mixed_seed(self.model.config.seed, self.global_step))
+        losses = self.model(batch)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise NonFiniteLossError({k: v.item() for k, v in losses.items()}, self.global_step)
+        n = len(batch["sizes"])
+        self.log("loss", total.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=n)
+        grouped = {"rpn": "loss_objectness loss_rpn_box_reg", "mask": "loss_mask"}
+        shown = {k: sum(losses[name].detach() for name in names.split()) for k, names in grouped.items()}
+        shown["box"] = sum(v.detach() for k, v in losses.items() if "_stage" in k)
+        self.log_dict(shown, prog_bar=True, on_step=True, on_epoch=False, batch_size=n)
+        self.log_dict({k: v.detach() for k, v in losses.items()}, on_step=False, on_epoch=True, batch_size=n)
+        return total
+
+    def validation_step(self, batch: dict, index: int) -> None:
+        """Collect COCO results; the averaged weights are in place by then."""
+        from rtslib.training.predict import as_results
+
+        for image_id, output in zip(batch["image_ids"], self.model(batch)):
+            self.found += as_results(image_id, output, self.model.config.max_dets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val_AP` and `val_AP50` of the masks (fractions 0-1)."""
+        from rtslib.evaluation.coco import evaluate
+
+        scores = evaluate(self.truth, self.found)["segm"]
+        self.found = []
+        for name in ("AP", "AP50"):
+            if scores[name] is not None:
+                self.log(f"val_{name}", scores[name], prog_bar=True)
+
+
+def rate(step: int, steps: int, warmup: float) -> float:
+    """Factor on the learning rate at `step` of `steps`: linear rise over the share `warmup`, then cosine to 0."""
+    rise = max(1, round(steps * warmup))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+
+def parameter_groups(model: Detector) -> list[dict[str, Any]]:
+    """AdamW groups: backbones at `lr * backbone_lr`; no decay on 1-d parameters and relative positions."""
+    c = model.config
+    branches = {id(p) for p in model.backbones.parameters()}
+    groups: dict[tuple[bool, bool], list] = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            key = (id(p) in branches, p.ndim > 1 and "rel_pos" not in name)
+            groups.setdefault(key, []).append(p)
+    return [
+        {"params": ps, "lr": c.lr * (c.backbone_lr if back else 1), "weight_decay": c.weight_decay if decay else 0.0}
+        for (back, decay), ps in groups.items()
+    ]
+
+
+def averaging_decay(config: Config, steps: int) -> float:
+    """EMA decay: `ema`, less on short runs, so that the average spans at most the last tenth of the steps."""
+    return min(config.ema, max(0.0, 1 - 10 / steps))
+
+
+class EpochLog(Callback):
+    """`log.csv`: one row an epoch with its number, seconds, learning rate and every logged mean.
+
+    The file is written whole after each epoch; resuming keeps the rows of finished epochs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.started = path, 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Rewrite the table with this epoch's row at its end."""
+        rows = read_log(self.path)[: trainer.current_epoch]
+        # Lightning's `x_step` values belong to one step, not to the epoch.
+        means = {k: v.item() for k, v in trainer.callback_metrics.items() if k not in ("rpn", "mask", "box")}
+        row = {
+            "epoch": trainer.current_epoch, "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self.started, 3),
+            "lr": trainer.optimizers[0].param_groups[-1]["lr"],
+        }
+        write_log(self.path, [*rows, {**row, **means}])
+
+
+class LastCheckpoint(Callback):
+    """`last.ckpt` after every epoch, whole or not at all; what a resumed run starts from."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Write the checkpoint."""
+        with whole(self.path) as part:
+            trainer.save_checkpoint(part)

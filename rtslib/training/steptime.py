@@ -1,0 +1,112 @@
+"""How long does a training step take? Measured on its own, one model after the other.
+
+The runs of a study train side by side and slow each other down, so their logs do not tell. Here a model is built anew
+and trained for a few steps on one batch of the data while nothing else runs; the median counts. Wall time of a run is
+then its steps times that, and of all runs it started from likewise. A run whose backbones are frozen at first is timed
+both ways.
+"""
+
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtslib.files import read_json
+
+if TYPE_CHECKING:
+    from rtslib.data.chips import ChipSet
+    from rtslib.config import Config
+
+
+def run_seconds(
+    run: str | Path, chipset: "ChipSet", known: dict[str, float], repeats: int = 5, threads: int = 0
+) -> dict[str, float | None]:
+    """Time the steps of a finished run and sum up its training, with all that it started from.
+
+    Args:
+        run: its folder.
+        chipset: the data it was trained on; a run it started from that was trained on other data is not counted.
+        known: median seconds a step by config, which is filled on the way: seeds and folds cost the same.
+        repeats: steps timed, after one to warm up.
+        threads: that PyTorch uses; 0: as many as it takes by itself.
+
+    Returns:
+        `seconds_per_step` of its last epoch (None where it has no step) and `seconds` of all training.
+
+    Raises:
+        DataError: a run is missing.
+    """
+    from rtslib.config import Config
+
+    run = Path(run)
+    record, config = read_json(run / "run.json"), Config.load(run / "config.json")
+    before = sum(
+        run_seconds(run / start, chipset, known, repeats, threads)["seconds"]
+        for start in record["init"].values()
+        if read_json(run / start / "run.json")["data_fingerprint"] == record["data_fingerprint"]
+    )
+    if not record["steps"]:
+        return {"seconds_per_step": None, "seconds": before}
+    chips = [c for c in chipset.labelled()][: config.batch_size]
+    frozen = min(config.freeze_epochs, config.epochs) / config.epochs
+    times = {f: _known(config, f, chipset, chips, known, repeats, threads) for f in {frozen > 0, frozen == 1}}
+    mean = times.get(True, 0.0) * frozen + times.get(False, 0.0) * (1 - frozen)
+    return {"seconds_per_step": times[frozen == 1], "seconds": record["steps"] * mean + before}
+
+
+def _known(config: "Config", frozen: bool, chipset: "ChipSet", chips: list, known: dict, repeats: int, threads: int) -> float:
+    """Return the seconds of a step, measured once for configs that cost the same."""
+    apart = {"seed", "epochs", "modality_mean", "modality_std", "temperature", "freeze_epochs", "modality_dropout"}
+    key = f"{frozen} {config.model_dump_json(exclude=apart)}"
+    if key not in known:
+        known[key] = seconds_a_step(config, chipset, chips, frozen, repeats, threads)
+    return known[key]
+
+
+def seconds_a_step(
+    config: "Config", chipset: "ChipSet", chips: list[Any], frozen: bool = False, repeats: int = 5, threads: int = 0
+) -> float:
+    """Return the median wall time (s) of a training step: forward, backward, clipping and optimiser.
+
+    Args:
+        config: with normalisation statistics.
+        chipset, chips: data, and the chips of the batch.
+        frozen: with backbones that do not train.
+        repeats, threads: as for `run_seconds`.
+    """
+    import torch
+
+    from rtslib.data.samples import ChipDataset, collate
+    from rtslib.models.detector import build_model
+    from rtslib.training.loop import parameter_groups
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    torch.manual_seed(0)
+    data = ChipDataset(chipset, chips, config.modalities, augment=True, crop=config.crop)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = _to(collate([data[i] for i in range(len(chips))]), device)
+    model = build_model(config.updated(pretrained=False, zoo="")).to(device)
+    optimizer = torch.optim.AdamW(parameter_groups(model), lr=1e-6)
+    model.train().backbones.requires_grad_(not frozen).train(not frozen)
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        torch.stack(list(model(batch).values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    torch.set_num_threads(before)
+    return statistics.median(taken[1:])
+
+
+def _to(value: Any, device: Any) -> Any:
+    """Move all tensors of nested dicts and lists to a device."""
+    if isinstance(value, dict):
+        return {k: _to(v, device) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_to(v, device) for v in value]
+    return value.to(device) if hasattr(value, "to") else value

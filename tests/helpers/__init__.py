@@ -1,0 +1,1 @@
+"""Folders, models and maps that several tests make."""

@@ -1,0 +1,247 @@
+"""Maps that are stopped, resumed, spread over processes, or cannot be written."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import torch
+from dask.distributed import Client, LocalCluster
+
+from helpers.maps import CONFIG, Slow, Threshold, blobs, map_scene, on_ground, write
+from rtslib.config import Config
+from rtslib.errors import ConfigError, DataError, MissingModalityError, OutputError
+from rtslib.mapping.maps import MANIFEST, PLAN_FILE, SHARDS
+from rtslib.mapping.plan import Options
+from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE
+from rtslib.mapping.spreading import Spread, _client
+
+KNOBS = {"window": 64, "overlap": 24, "block": 2, "batch_size": 2}  # 6 x 6 windows in 9 blocks
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return blobs(tmp_path / "scene")
+
+
+@pytest.fixture
+def whole_map(scene, tmp_path):
+    """The map of a run that nothing disturbed: its GeoParquet, byte by byte."""
+    got = map_scene(Threshold(), CONFIG, scene, tmp_path / "whole", **KNOBS)
+    assert len(got) > 10 and got.attrs["counts"]["blocks"] == 9
+    return (tmp_path / "whole" / PARQUET_FILE).read_bytes()
+
+
+class Stops(Threshold):
+    """Gives up at a batch."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.left = batch
+
+    def forward(self, batch):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return super().forward(batch)
+
+
+def markers(out):
+    return sorted(p.name for p in (out / SHARDS).glob("*.done"))
+
+
+def test_a_stopped_map_goes_on_and_ends_the_same(scene, tmp_path, whole_map):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(Stops(8), CONFIG, scene, out, **KNOBS)
+    there = markers(out)
+    assert 1 <= len(there) < 9 and not (out / MAP_FILE).exists()
+    with pytest.raises(OutputError, match="holds a map that was stopped: resume it, or overwrite it"):
+        map_scene(Threshold(), CONFIG, scene, out, **KNOBS)
+    assert markers(out) == there
+    model = Threshold()
+    got = map_scene(model, CONFIG, scene, out, resume=True, **KNOBS)
+    assert got.attrs["counts"]["blocks_resumed"] == len(there) and sum(model.batches) == 36 - 4 * len(there)
+    assert (out / PARQUET_FILE).read_bytes() == whole_map
+    assert not (out / SHARDS).exists() and not (out / PLAN_FILE).exists() and (out / MANIFEST).exists()
+    with pytest.raises(OutputError, match="exists: choose another folder"):
+        map_scene(Threshold(), CONFIG, scene, out, **KNOBS)
+
+
+def test_a_map_killed_outright_goes_on(scene, tmp_path, whole_map):
+    out = tmp_path / "out"
+    code = f"from helpers.maps import *; map_scene(Slow(0.2)(), CONFIG, {str(scene)!r}, {str(out)!r}, **{KNOBS!r})"
+    here = str(Path(__file__).parents[1])
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=here, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list((out / SHARDS).glob("*.done"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 2 <= len(markers(out)) < 9
+    map_scene(Threshold(), CONFIG, scene, out, resume=True, **KNOBS)
+    assert (out / PARQUET_FILE).read_bytes() == whole_map
+
+
+def test_a_map_does_not_go_on_with_something_else(scene, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(Stops(8), CONFIG, scene, out, provenance={"model_sha256": "a"}, **KNOBS)
+    there = markers(out)
+    for change, said in (({"overlap": 16}, "options.overlap"), ({"provenance": {"model_sha256": "b"}}, "model_sha256")):
+        with pytest.raises(OutputError, match=f"cannot be resumed, as {said}"):
+            map_scene(Threshold(), CONFIG, scene, out, resume=True, **{"provenance": {"model_sha256": "a"}, **KNOBS, **change})
+    os.utime(scene / "dem.tif", (1, 1))
+    with pytest.raises(OutputError, match=r"cannot be resumed, as files\..*dem.tif changed"):
+        map_scene(Threshold(), CONFIG, scene, out, resume=True, provenance={"model_sha256": "a"}, **KNOBS)
+    with pytest.raises(OutputError, match="choose one"):
+        map_scene(Threshold(), CONFIG, scene, out, resume=True, overwrite=True, **KNOBS)
+    assert markers(out) == there
+    assert len(map_scene(Threshold(), CONFIG, scene, out, overwrite=True, **KNOBS)) > 10
+
+
+def test_a_broken_shard_is_made_again(scene, tmp_path, whole_map):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(Stops(10), CONFIG, scene, out, **KNOBS)
+    first, *_ = markers(out)
+    shard = out / SHARDS / first.replace(".done", ".npz")
+    shard.write_bytes(shard.read_bytes()[:40])
+    model = Threshold()
+    map_scene(model, CONFIG, scene, out, resume=True, **KNOBS)
+    assert sum(model.batches) == 36 - 4 * (len([first, *_]) - 1)
+    assert (out / PARQUET_FILE).read_bytes() == whole_map
+
+
+def test_a_full_disk_loses_nothing(scene, tmp_path, whole_map, monkeypatch):
+    out, save, calls = tmp_path / "out", np.savez_compressed, []
+
+    def full(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        map_scene(Threshold(), CONFIG, scene, out, **KNOBS)
+    assert len(markers(out)) == 3 and not list((out / SHARDS).glob(".part*"))
+    map_scene(Threshold(), CONFIG, scene, out, resume=True, **KNOBS)
+    assert (out / PARQUET_FILE).read_bytes() == whole_map
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(scene, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    model = Threshold()
+    with pytest.raises(OutputError, match="cannot write"):
+        map_scene(model, CONFIG, scene, tmp_path / "file" / "out", **KNOBS)
+    assert not model.batches
+
+
+def test_an_area_of_interest(scene, tmp_path):
+    area = on_ground(0, 0, 100, 100)
+    every = map_scene(Threshold(), CONFIG, scene, tmp_path / "all", **KNOBS)
+    model = Threshold()
+    got = map_scene(model, CONFIG, scene, tmp_path / "some", area=area, **KNOBS)
+    assert 0 < len(got) < len(every) and sum(model.batches) == 9  # windows that begin at 0, 40 and 80
+    assert got.intersects(area).all()
+    inside = every[every.within(area)]
+    assert len(inside) and all(any(g.equals(h) for h in got.geometry) for g in inside.geometry)
+    with pytest.raises(DataError, match="area of interest"):
+        map_scene(Threshold(), CONFIG, scene, tmp_path / "none", area=on_ground(900, 900, 950, 950), **KNOBS)
+
+
+def test_the_probability_map_shows_the_best_of_all_windows(scene, tmp_path):
+    got = map_scene(Threshold(), CONFIG, scene, tmp_path / "out", probability=True, **KNOBS)
+    with rasterio.open(tmp_path / "out" / "probability.tif") as file, rasterio.open(scene / "dem.tif") as dem:
+        assert file.shape == dem.shape and file.crs == dem.crs and file.transform == dem.transform
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and file.descriptions == ("slump_probability",)
+        best, z = file.read(1) * file.scales[0], dem.read(1)
+    assert np.abs(best - np.where(z > 5, z / 10, 0)).max() < 0.003
+    assert len(got) and not list((tmp_path / "out").glob(".part*"))
+
+
+class Either(Threshold):
+    """Thresholds whichever modality is valid."""
+
+    def forward(self, batch):
+        any_valid = torch.stack(list(batch["valid"].values())).any(0)
+        best = torch.stack([i[:, 0] for i in batch["images"].values()]).amax(0)
+        return super().forward({**batch, "images": {"x": best[:, None]}, "valid": {"x": any_valid}})
+
+
+def test_polygons_say_which_modalities_were_there(tmp_path):
+    """Terrain ends at column 100: the left slump has both modalities, the right one, beyond it, shade alone."""
+    config = Config(modalities={"shade": ["shaded_relief"], "terrain": ["relative_elevation"]})
+    both = np.zeros((64, 200), dtype=np.float32)
+    both[10:20, 10:40], both[10:20, 150:180] = 9, 8
+    terrain = both.copy()
+    terrain[:, 100:] = -999
+    write(tmp_path / "s" / "dem.tif", terrain)
+    write(tmp_path / "s" / "shade.tif", both, "shaded_relief")
+    got = map_scene(Either(), config, tmp_path / "s", tmp_path / "out", **KNOBS)
+    assert got["modalities"].tolist() == ["shade+terrain", "shade"] and not got["touches_nodata"].any()
+    (tmp_path / "s" / "dem.tif").unlink()
+    got = map_scene(Either(), config, tmp_path / "s", tmp_path / "less", **KNOBS)
+    assert got["modalities"].tolist() == ["shade", "shade"]
+    (tmp_path / "s" / "shade.tif").unlink()
+    write(tmp_path / "s" / "dem.tif", terrain, "ndvi")
+    with pytest.raises(ConfigError, match="there is no shaded_relief"):
+        map_scene(Either(), config, tmp_path / "s", tmp_path / "none", **KNOBS)
+    (tmp_path / "s" / "dem.tif").unlink()
+    write(tmp_path / "s" / "nir.tif", both, "nir")
+    alone = Config(modalities={"shade": ["shaded_relief"], "nir": ["nir"]})
+    with pytest.raises(MissingModalityError, match="primary"):
+        map_scene(Either(), alone, tmp_path / "s", tmp_path / "none", **KNOBS)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_make_the_same_map_also_when_one_is_killed(scene, tmp_path, whole_map, workers):
+    knobs = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    with LocalCluster(n_workers=workers, **knobs) as cluster, Client(cluster) as client:
+        assert len(client.nthreads()) == workers
+        spread, killed = Spread(Slow(0.1), scheduler=cluster.scheduler_address), []
+
+        def kill_one(done, windows):
+            if not killed:
+                pids = client.run(os.getpid)
+                killed.append(next(iter(pids.values())))
+                os.kill(killed[0], signal.SIGKILL)
+
+        got = map_scene(spread, CONFIG, scene, tmp_path / "out", progress=kill_one, **KNOBS)
+    assert killed and got.attrs["counts"]["blocks"] == 9
+    assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == whole_map
+
+
+def test_a_local_cluster_by_default_and_errors_of_workers_are_ours(scene, tmp_path, whole_map):
+    map_scene(Spread(Slow(), workers=2), CONFIG, scene, tmp_path / "out", **KNOBS)
+    assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == whole_map
+    with _client(1, "") as client:
+        assert len(client.nthreads()) == 1
+    with pytest.raises(ConfigError, match="workers=0"):
+        map_scene(Spread(Slow(), workers=0), CONFIG, scene, tmp_path / "none", **KNOBS)
+    bad = np.full((64, 64), 5000, dtype=np.float32)  # metres of relative elevation that none can have
+    write(tmp_path / "bad" / "dem.tif", bad)
+    with pytest.raises(DataError, match="relative_elevation 5000"):
+        map_scene(Spread(Slow(), workers=1), CONFIG, tmp_path / "bad", tmp_path / "bad_out", **KNOBS)
+
+
+def test_the_files_open_in_gdal(scene, tmp_path):
+    said = {"run_id": "abc", "model_sha256": "0" * 64, "image_date": "2024-07-15"}
+    map_scene(Threshold(), CONFIG, scene, tmp_path / "out", provenance=said, **KNOBS)
+    back = gpd.read_file(tmp_path / "out" / MAP_FILE)
+    assert back.is_valid.all() and set(back.geom_type) == {"MultiPolygon"} and back.crs == "EPSG:32608"
+    assert {k: set(back[k]) for k in said} == {k: {v} for k, v in said.items()}
+
+
+def test_options_out_of_range():
+    for bad in ({"window": 0}, {"overlap": 256}, {"score": -0.1}, {"batch_size": 0}, {"block": 0}):
+        with pytest.raises(ConfigError):
+            Options(**bad)

@@ -1,0 +1,80 @@
+"""Fused attention with relative positions against the plain formula, and windows against cutting by hand."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.models.mvitv2 import cal_rel_pos_type
+
+from rtslib.models.attention import Grid, attend, attend_map, join_windows, relative_rows, split_windows
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("q_size,k_size", [((4, 6), (4, 6)), ((8, 4), (4, 2)), ((3, 3), (6, 6))])
+def test_attend_equals_the_plain_formula(q_size, k_size):
+    b, heads, c = 2, 3, 8
+    q, k, v = (draw(b, heads, s[0] * s[1], c, seed=i) for i, s in enumerate((q_size, k_size, k_size)))
+    tables = [draw(2 * max(a, z) - 1, c, seed=5 + i) for i, (a, z) in enumerate(zip(q_size, k_size))]
+    logits = cal_rel_pos_type((q * c**-0.5) @ k.transpose(-2, -1), q, False, q_size, k_size, *tables)
+    rows = [relative_rows(t, a, z, a, z) for t, a, z in zip(tables, q_size, k_size)]
+    torch.testing.assert_close(attend(q, k, v, *rows, q_size), logits.softmax(-1) @ v, atol=1e-5, rtol=1e-5)
+
+
+def test_hidden_keys_have_no_influence_and_a_query_without_keys_gets_zero():
+    q, k, v = (draw(2, 1, 16, 8, seed=i) for i in range(3))
+    rel = torch.zeros(4, 4, 8)
+    ok = torch.ones(2, 16, dtype=torch.bool)
+    ok[0, 5:], ok[1] = False, False
+    out = attend(q, k, v, rel, rel, (4, 4), ok)
+    v2 = v.clone()
+    v2[0, :, 5:] = 1e3
+    assert torch.equal(attend(q, k, v2, rel, rel, (4, 4), ok)[0], out[0])
+    expected = (q[0] * 8**-0.5 @ k[0, :, :5].transpose(-2, -1)).softmax(-1) @ v[0, :, :5]
+    torch.testing.assert_close(out[0], expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(out[1], torch.zeros_like(out[1]))
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 8))
+@settings(max_examples=40, deadline=None)
+def test_windows_round_trip(h, w, window):
+    x = draw(2, 3, h * w, 4)
+    cut = split_windows(x, (h, w), window)
+    assert cut.shape == (2 * -(-h // window) * -(-w // window), 3, window * window, 4)
+    assert torch.equal(join_windows(cut, (h, w), window), x)
+
+
+def test_a_window_sees_only_itself():
+    """Changing a key in one window leaves queries of the other windows as they were."""
+    q, k, v = (draw(1, 2, 64, 8, seed=i) for i in range(3))
+    table = draw(7, 8, seed=9)
+    grid = Grid((8, 8), (8, 8), 4, 4)
+    before = attend_map(q, k, v, grid, table, table)
+    v2 = v.clone()
+    v2[:, :, 0] += 10  # row 0, column 0: first window
+    changed = (attend_map(q, k, v2, grid, table, table) != before).any(-1)[0, 0].reshape(8, 8)
+    assert changed[:4, :4].all() and not changed[4:].any() and not changed[:, 4:].any()
+
+
+def test_masked_padding_equals_attention_over_the_real_tokens():
+    """A 5 x 5 map in windows of 4: the last window's 1 x 1 corner attends to itself alone."""
+    q, k, v = (draw(1, 1, 25, 8, seed=i) for i in range(3))
+    table = draw(7, 8, seed=9)
+    out = attend_map(q, k, v, Grid((5, 5), (5, 5), 4, 4), table, table)
+    torch.testing.assert_close(out[0, 0, 24], v[0, 0, 24])
+    zeros = attend_map(q, k, v, Grid((5, 5), (5, 5), 4, 4), table, table, zeros=True)
+    assert not torch.allclose(zeros[0, 0, 24], v[0, 0, 24])
+
+
+def test_a_map_smaller_than_its_window_uses_true_offsets():
+    """A 3 x 3 map in one window of 8 equals the same tokens in the corner of a masked 8 x 8 map."""
+    q, k, v = (draw(1, 1, 9, 8, seed=i) for i in range(3))
+    table = draw(15, 8, seed=9)
+    small = attend_map(q, k, v, Grid((3, 3), (3, 3), 8, 8), table, table)
+    big = [split_windows(t, (3, 3), 8) for t in (q, k, v)]
+    ok = split_windows(torch.ones(1, 1, 9, 1, dtype=torch.bool), (3, 3), 8)[:, 0, :, 0]
+    rel = relative_rows(table, 8, 8, 8, 8)
+    padded = attend(*big, rel, rel, (8, 8), ok).reshape(1, 1, 8, 8, 8)[:, :, :3, :3].reshape(1, 1, 9, 8)
+    torch.testing.assert_close(small, padded, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,110 @@
+"""Decision-level fusion: union with non-maximum suppression by masks, voids, and a run made of runs."""
+
+import shutil
+
+import pytest
+import torch
+from helpers.models import made_batch, small_config
+from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
+
+from rtslib.data.chips import open_chips
+from rtslib.config import Config
+from rtslib.models.decision import Decision, join, mask_nms
+from rtslib.errors import ConfigError, OutputError, WeightsError
+from rtslib.training.predict import predict
+from rtslib.training.identity import joined
+from rtslib.training.runs import load_run, read_run
+
+
+class Known(torch.nn.Module):
+    """A detector that answers one square with a known score, wherever it looks."""
+
+    def __init__(self, left, score):
+        super().__init__()
+        self.left, self.score = left, score
+
+    def forward(self, batch):
+        out = []
+        for h, w in batch["sizes"]:
+            mask = torch.zeros(1, h, w)
+            mask[0, 10:20, self.left : self.left + 10] = 0.9
+            box = torch.tensor([[self.left, 10.0, self.left + 10, 20]])
+            out.append({"boxes": box, "scores": torch.tensor([self.score]), "labels": torch.ones(1), "masks": mask})
+        return out
+
+
+def of(*answers, **knobs):
+    model = Decision(small_config(**knobs, fusion="decision")).eval()
+    for m, (left, score) in zip(("rgb", "spectral", "terrain"), answers):
+        model.detectors[m] = Known(left, score)
+    return model
+
+
+def test_detections_are_united_and_the_better_of_two_alike_stays():
+    out = of((10, 0.6), (11, 0.9), (40, 0.3))(made_batch(sizes=((64, 64),), instances=(0,)))[0]
+    torch.testing.assert_close(out["scores"], torch.tensor([0.9, 0.3]))
+    assert out["boxes"][:, 0].tolist() == [11, 40] and out["masks"].shape == (2, 64, 64)
+
+
+def test_a_void_adds_nothing_and_nobody_reaches_into_it():
+    batch = made_batch(sizes=((64, 64),), instances=(0,))
+    batch["valid"]["spectral"][:] = False
+    batch["valid"]["terrain"][:, :, :45] = False
+    out = of((10, 0.6), (11, 0.9), (40, 0.3))(batch)[0]
+    assert out["boxes"][:, 0].tolist() == [10, 40]
+    assert (out["masks"][1] > 0).sum() == 50  # the half of the square that terrain could see
+    for m in ("rgb", "terrain"):
+        batch["valid"][m][:] = False
+    assert len(of((10, 0.6), (11, 0.9), (40, 0.3))(batch)[0]["scores"]) == 0
+
+
+def test_each_detector_is_scaled_by_its_own_temperature():
+    model = of((10, 0.8), (30, 0.8), (50, 0.8))
+    model.temperatures[:] = torch.tensor([1.0, 2.0, 4.0])
+    scores = model(made_batch(sizes=((64, 64),), instances=(0,)))[0]["scores"]
+    torch.testing.assert_close(scores, torch.tensor([0.8, 2 / 3, 4**0.25 / (1 + 4**0.25)]))
+
+
+def test_mask_nms_is_greedy():
+    masks = torch.zeros(3, 1, 12, dtype=torch.bool)
+    masks[0, 0, 0:6], masks[1, 0, 1:7], masks[2, 0, 5:12] = True, True, True
+    assert mask_nms(masks, 0.5).tolist() == [0, 2]
+    assert mask_nms(masks[:0], 0.5).tolist() == []
+
+
+def test_gradient_reaches_every_modality():
+    model = Decision(small_config(fusion="decision"))
+    sum(model(made_batch()).values()).backward()
+    for detector in model.detectors.values():
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in detector.backbones.parameters())
+
+
+def test_detectron2_is_refused():
+    with pytest.raises(ConfigError, match="set engine=torchvision"):
+        Decision(small_config(fusion="decision", engine="detectron2"))
+
+
+def test_joined_runs_answer_as_the_runs_do(data, unimodal, tmp_path):  # noqa: F811
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    folder = join(runs, tmp_path / "decision")
+    model, found = load_run(folder)
+    assert isinstance(model, Decision) and found.fusion == "decision" and list(found.modalities) == ["rgb", "terrain"]
+    chips = open_chips(data)
+    four = chips.labelled()[:4]
+    alone, without = predict(load_run(runs["rgb"])[0], chips, four), predict(model, chips, four, hidden={"terrain": "all"})
+    assert 0 < len(without) <= len(alone)  # masks suppress what boxes let pass
+    assert {round(r["score"], 5) for r in without} <= {round(r["score"], 5) for r in alone}
+    record = read_run(folder)
+    assert record["finished"] and {m: (folder / p).resolve() for m, p in record["init"].items()} == runs
+    before = (folder / "model.pt").stat().st_mtime_ns
+    assert join(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before
+    with pytest.raises(OutputError, match="another config"):
+        join(runs, unimodal / "rgb")
+    other = {"rgb": runs["rgb"], "terrain": tmp_path / "terrain"}
+    shutil.copytree(runs["terrain"], other["terrain"])
+    Config.load(other["terrain"] / "config.json").updated(temperature=3.0).save(other["terrain"] / "config.json")
+    assert joined(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before  # the same: kept
+    assert joined(other, folder) == folder and (tmp_path / "decision.previous" / "model.pt").stat().st_mtime_ns == before
+    with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
+        join({"rgb": runs["rgb"], "terrain": runs["rgb"]}, tmp_path / "wrong")
+    assert Config.load(runs["rgb"] / "config.json").temperature > 0

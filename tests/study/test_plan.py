@@ -1,0 +1,58 @@
+"""The plan of a study: order, equal image passes, and what transfers."""
+
+import pytest
+
+from rtslib.config import PROFILES, Config
+from rtslib.errors import ConfigError
+from rtslib.study.plan import FUSED, STAGES_OF, TRIED_WITHOUT, needed, transfer, two_stage
+from rtslib.models.strategies import STRATEGIES
+
+NAMES = ("rgb", "spectral", "terrain")
+
+
+def epochs(run, settings):
+    return sum(settings[stage]["epochs"] for stage in run.stages)
+
+
+def test_every_strategy_is_in_the_study():
+    plan = two_stage(NAMES)
+    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision"} and set(FUSED) == set(STRATEGIES) - {"data"}
+    assert {*STAGES_OF, *TRIED_WITHOUT} <= set(plan)
+
+
+@pytest.mark.parametrize("plan", [two_stage(NAMES, 4), transfer(NAMES), two_stage(("rgb",)), transfer(("rgb",))])
+def test_runs_come_after_those_they_start_from(plan):
+    seen = set()
+    for run in plan.values():
+        assert run.landscape or set(run.starts.values()) <= seen
+        assert set(run.modalities) <= set(NAMES) and Config.make(dict(run.knobs))
+        seen.add(run.name)
+
+
+@pytest.mark.parametrize("profile", ["quick", "overnight", "gpu"])
+def test_the_ways_to_train_take_equal_image_passes(profile):
+    settings = PROFILES[profile]
+    plan = two_stage(NAMES, settings["finetune"]["epochs"])
+
+    def passes(name):
+        run = plan[name]
+        return len(run.modalities) * epochs(run, settings) + sum(passes(s) for s in set(run.starts.values()))
+
+    ways = {name: passes(name) for name in (*STAGES_OF, "data", "decision", *FUSED)}
+    assert len(set(ways.values())) == 1, ways
+    assert plan["residual_frozen"].knobs["freeze_epochs"] == settings["finetune"]["epochs"]
+    assert 0 < plan["residual_thawed"].knobs["freeze_epochs"] < settings["finetune"]["epochs"]
+
+
+def test_needed_brings_what_a_run_starts_from():
+    plan = two_stage(NAMES)
+    assert needed(plan, ["rgb_continued"]) == ["rgb", "rgb_continued"]
+    assert needed(plan, ["decision"]) == [*NAMES, *(f"{m}_continued" for m in NAMES), "decision"]
+    with pytest.raises(ConfigError, match="no run 'late': choose one of rgb, spectral"):
+        needed(plan, ["late"])
+    assert needed(transfer(NAMES), ["rgb"]) == ["rgb"]  # its start is the landscape's
+
+
+def test_real_chips_with_one_modality_get_two_runs():
+    assert list(transfer(("rgb",))) == ["rgb", "rgb_scratch"]
+    assert list(two_stage(("rgb",))) == ["rgb", "rgb_continued"]

@@ -1,0 +1,248 @@
+"""Training: one folder in, one run folder out; resuming after a kill; stopping on a bad loss."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
+
+from rtslib.data.chips import open_chips
+from rtslib.config import Config
+from rtslib.models.detector import build_model
+from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
+from rtslib.files import read_json
+from rtslib.training.loop import Lit, averaging_decay, parameter_groups, rate
+from rtslib.training.logs import read_log
+from rtslib.training.runs import initialise, load_run, load_weights, read_run
+from rtslib.data.splits import load_split
+from rtslib.study.study import side_chips
+from rtslib.training.train import train
+
+def test_a_run_folder_holds_what_it_says(data, unimodal):
+    run = unimodal / "rgb"
+    names = ["config.json", "log.csv", "model.pt", "predictions_val.json", "run.json", "split.csv"]
+    assert sorted(p.name for p in run.iterdir()) == names
+    record = read_run(run)
+    assert record["finished"] and record["passes"] == record["chips"]["train"] and record["seed"] == 0
+    assert record["data_fingerprint"] == open_chips(data).fingerprint()
+    assert record["parameters"] == record["trained_parameters"] > 1e6
+    assert {"commit", "dirty", "versions", "hardware", "seconds"} <= set(record)
+    rows = read_log(run / "log.csv")
+    assert [r["epoch"] for r in rows] == ["0"] and float(rows[0]["loss"]) > 0 and "loss_mask" in rows[0]
+    model, found = load_run(run)
+    assert not model.training and found.modality_mean["rgb"] and set(found.modality_mean) == {"rgb"}
+    assert all(isinstance(v, torch.Tensor) for v in torch.load(run / "model.pt", weights_only=True).values())
+
+
+def test_statistics_come_from_the_training_side_only(data, unimodal):
+    from rtslib.data.samples import band_statistics
+    from rtslib.data.splits import load_split
+
+    chipset = open_chips(data)
+    split = load_split(unimodal / "rgb" / "split.csv", chipset)
+    ids = set(split.chip[split.side == "train"])
+    assert 0 < len(ids) < len(chipset.chips)
+    expected = band_statistics(chipset, [c for c in chipset.chips if c.id in ids], {"rgb": ["red", "green", "blue"]})
+    assert load_run(unimodal / "rgb")[1].modality_mean["rgb"] == expected["rgb"]["mean"]
+
+
+KILLED = """
+import sys
+import torch
+from rtslib.data.chips import open_chips
+from rtslib.config import Config
+from rtslib.training.train import train
+data, out, config, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))  # other tests may have changed it in the first process: sums depend on it
+train(open_chips(data), out, Config.load(config), progress=False)
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path):
+    wanted = config(data, "rgb", epochs=4)
+    whole = train(open_chips(data), tmp_path / "whole", wanted, progress=False)
+    wanted.save(tmp_path / "config.json")
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED, str(data), str(killed), str(tmp_path / "config.json"), str(torch.get_num_threads())]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / "last.ckpt").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not read_run(killed)["finished"] and len(read_log(killed / "log.csv")) < 4
+    with pytest.raises(OutputError, match="already holds a run"):
+        train(open_chips(data), killed, wanted, progress=False)
+    train(open_chips(data), killed, wanted, resume=True, progress=False)
+    a, b = load_weights(whole / "model.pt"), load_weights(killed / "model.pt")
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    losses = [[row["loss"] for row in read_log(run / "log.csv")] for run in (whole, killed)]
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+    assert not (killed / "last.ckpt").exists()
+
+
+def test_a_run_killed_after_its_last_epoch_ends_with_the_averaged_weights(data, tmp_path, monkeypatch):
+    wanted = config(data, "rgb", epochs=2)
+    whole = train(open_chips(data), tmp_path / "whole", wanted, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("rtslib.training.train.save_weights", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            train(open_chips(data), tmp_path / "killed", wanted, progress=False)
+    train(open_chips(data), tmp_path / "killed", wanted, resume=True, progress=False)
+    a, b = load_weights(whole / "model.pt"), load_weights(tmp_path / "killed" / "model.pt")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert [r["epoch"] for r in read_log(tmp_path / "killed" / "log.csv")] == ["0", "1"]
+
+
+def test_a_finished_run_is_recognised_and_another_one_refused(data, unimodal):
+    run = unimodal / "rgb"
+    before = (run / "model.pt").stat().st_mtime_ns
+    train(open_chips(data), run, config(data, "rgb", epochs=1), resume=True, progress=False)
+    assert (run / "model.pt").stat().st_mtime_ns == before
+    with pytest.raises(OutputError, match="another config, data or split"):
+        train(open_chips(data), run, config(data, "rgb", epochs=1, lr=2e-3), resume=True, progress=False)
+
+
+def test_a_finished_run_that_lost_its_weights_is_trained_again(data, tmp_path):
+    run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1), progress=False)
+    before = load_weights(run / "model.pt")
+    (run / "model.pt").unlink()
+    train(open_chips(data), run, config(data, "terrain", epochs=1), resume=True, progress=False)
+    after = load_weights(run / "model.pt")
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_a_folder_with_other_files_is_left_alone(data, tmp_path):
+    (tmp_path / "thesis.doc").write_text("years of work")
+    with pytest.raises(OutputError, match="not empty"):
+        train(open_chips(data), tmp_path, config(data, "rgb", epochs=1), progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.doc"]
+
+
+def test_fine_tuning_starts_from_the_unimodal_runs(data, unimodal, tmp_path):
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    frozen = config(data, "rgb", "terrain", epochs=1, freeze_epochs=1)
+    out = train(open_chips(data), tmp_path / "fused", frozen, init=runs, progress=False)
+    fused, rgb, terrain = (load_weights(r / "model.pt") for r in (out, runs["rgb"], runs["terrain"]))
+    assert all(torch.equal(fused[k], rgb[k]) for k in rgb if k.startswith("backbones."))
+    assert all(torch.equal(fused[k], terrain[k]) for k in terrain if k.startswith("backbones."))
+    assert not torch.equal(fused["fpn.inner_blocks.0.0.weight"], rgb["fpn.inner_blocks.0.0.weight"])
+    assert fused["fusion.0.gain"].abs().sum() > 0 and fused["fusion.0.merge.terrain.weight"].abs().sum() > 0
+    record = read_run(out)
+    assert record["trained_parameters"] < record["parameters"]
+
+
+def test_initial_weights_that_do_not_fit_are_refused(data, unimodal):
+    base = config(data, "rgb", "terrain")
+    base = base.updated(
+        modality_mean={m: [0.0] * len(b) for m, b in base.modalities.items()},
+        modality_std={m: [1.0] * len(b) for m, b in base.modalities.items()},
+    )
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    with pytest.raises(WeightsError, match="none for the primary"):
+        initialise(build_model(base), {"terrain": runs["terrain"]})
+    with pytest.raises(WeightsError, match="no branch 'rgb'"):
+        initialise(build_model(base.updated(fusion="data")), runs)
+    with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
+        initialise(build_model(base), {"rgb": runs["rgb"], "terrain": runs["rgb"]})
+    with pytest.raises(WeightsError, match="do not fit"):
+        initialise(build_model(base.updated(fpn_channels=48)), runs)
+
+
+def test_unusable_weights_files(tmp_path):
+    with pytest.raises(WeightsError, match="no such file"):
+        load_weights(tmp_path / "model.pt")
+    (tmp_path / "model.pt").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_weights(tmp_path / "model.pt")
+    torch.save({"evil": os.system}, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_weights(tmp_path / "model.pt")
+    torch.save([1], tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="something else"):
+        load_weights(tmp_path / "model.pt")
+
+
+def test_training_stops_on_a_non_finite_loss_and_tells_all_losses(data, tmp_path, monkeypatch):
+    forward = torch.nn.functional.l1_loss
+    monkeypatch.setattr("rtslib.models.rpn.F.l1_loss", lambda *a, **k: forward(*a, **k) * float("nan"))
+    with pytest.raises(NonFiniteLossError, match="loss_rpn_box_reg=nan") as caught:
+        train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=1), progress=False)
+    assert caught.value.step == 0 and caught.value.losses["loss_objectness"] > 0
+    assert not read_run(tmp_path / "run")["finished"] and not (tmp_path / "run" / "model.pt").exists()
+
+
+def test_validation_is_logged(data, tmp_path):
+    out = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=2, val_every=1), progress=False)
+    assert all(0 <= float(r["val_AP50"]) <= 1 for r in read_log(out / "log.csv"))
+
+
+def test_schedule_and_groups(data):
+    rates = [rate(s, 100, 0.1) for s in range(100)]
+    assert rates[0] == 0.1 and rates[9] == 1.0 and max(rates) == 1.0 and 0 < rates[-1] < 0.001
+    assert averaging_decay(Config(ema=0.99), 10**6) == 0.99 and averaging_decay(Config(ema=0.99), 100) == 0.9
+    base = config(data, "rgb", lr=1.0, backbone_lr=0.1)
+    model = build_model(base.updated(modality_mean={"rgb": [0.0] * 3}, modality_std={"rgb": [1.0] * 3}))
+    groups = parameter_groups(model)
+    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in model.parameters())
+    found = {(round(g["lr"], 3), g["weight_decay"] > 0) for g in groups}
+    assert found == {(0.1, True), (0.1, False), (1.0, True), (1.0, False)}
+    undecayed = {id(p) for g in groups if not g["weight_decay"] for p in g["params"]}
+    assert all(id(p) in undecayed for n, p in model.named_parameters() if "rel_pos" in n or p.ndim == 1)
+    Lit(model, 10, None)
+
+
+def test_frozen_backbones_thaw(data, unimodal, tmp_path):
+    """Frozen for the first epoch of two: backbones change, but less than when they train throughout."""
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    moved = {}
+    for freeze in (0, 1, 2):
+        wanted = config(data, "rgb", "terrain", epochs=2, freeze_epochs=freeze, ema=0.0, drop_path=0.0)
+        out = train(open_chips(data), tmp_path / str(freeze), wanted, init=runs, progress=False)
+        now, then = load_weights(out / "model.pt"), load_weights(runs["terrain"] / "model.pt")
+        moved[freeze] = sum(float((now[k] - then[k]).abs().sum()) for k in then if k.startswith("backbones."))
+        record = read_run(out)
+        assert (record["trained_parameters"] < record["parameters"]) == (freeze == 2)
+    assert moved[0] > moved[1] > moved[2] == 0
+
+
+def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
+    """Every weight but the normalisation, which is of the new data."""
+    other = config(data, "rgb").updated(modality_mean={"rgb": [7.0] * 3}, modality_std={"rgb": [2.0] * 3})
+    model, source = build_model(other), load_weights(unimodal / "rgb" / "model.pt")
+    initialise(model, {"all": unimodal / "rgb"})
+    state = model.state_dict()
+    assert all(torch.equal(state[k], source[k]) for k in source if not k.startswith(("mean_", "std_")))
+    assert state["mean_rgb"].flatten().tolist() == [7.0] * 3 and not torch.equal(state["mean_rgb"], source["mean_rgb"])
+    out = train(open_chips(data), tmp_path / "on", config(data, "rgb", epochs=1), init={"all": unimodal / "rgb"}, progress=False)
+    assert (out / read_run(out)["init"]["all"]).resolve() == (unimodal / "rgb").resolve()
+    with pytest.raises(WeightsError, match="to start from all of it, train the same"):
+        initialise(build_model(other), {"all": unimodal / "terrain"})
+    with pytest.raises(WeightsError, match="do not fit"):
+        initialise(build_model(other.updated(fpn_channels=48)), {"all": unimodal / "rgb"})
+
+
+def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatch):
+    """The temperature is kept with the run and scales what the loaded model says; without a side there is none."""
+    monkeypatch.setattr("rtslib.training.train.fit_temperature", lambda scores, right: 2.0)
+    run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1, score_thresh=0.0), progress=False)
+    model, found = load_run(run)
+    assert found.temperature == 2.0 and "temperature 2.000, fitted on" in read_run(run)["calibration"]
+    chips = open_chips(data)
+    from rtslib.training.predict import predict
+
+    scaled = [r["score"] for r in predict(model, chips, chips.chips[:2])]
+    val = side_chips(chips, load_split(run / "split.csv", chips), "val")
+    for kept, anew in zip(read_json(run / "predictions_val.json"), predict(model, chips, val), strict=True):
+        assert kept["segmentation"] == anew["segmentation"] and kept["score"] == pytest.approx(anew["score"], abs=1e-6)
+    model.config = found.updated(temperature=1.0)
+    plain = torch.tensor([r["score"] for r in predict(model, chips, chips.chips[:2])])
+    torch.testing.assert_close(torch.tensor(scaled), (torch.logit(plain) / 2).sigmoid(), atol=1e-5, rtol=1e-4)
+    alone = train(chips, tmp_path / "alone", config(data, "terrain", epochs=1, val_fraction=0.0), progress=False)
+    assert not (alone / "predictions_val.json").exists()
+    assert load_run(alone)[1].temperature == 1.0 and "no validation side" in read_run(alone)["calibration"]
