@@ -20,7 +20,14 @@ from rtslib.files import read_json, write_json
 
 #: The keys of `rtslib.models.strategies.STRATEGIES`, and `decision` (`rtslib.models.decision`).
 FusionName = Literal[
-    "residual_cross_attention", "cross_attention", "concat_conv", "channel_attention", "cbam", "gated", "sum", "data",
+    "residual_cross_attention",
+    "cross_attention",
+    "concat_conv",
+    "channel_attention",
+    "cbam",
+    "gated",
+    "sum",
+    "data",
     "decision",
 ]
 
@@ -76,7 +83,9 @@ class Config(BaseModel):
     score_thresh: float = Field(0.05, ge=0, le=1)  # detections below are dropped
     nms: float = Field(0.5, gt=0, le=1)  # IoU of detections
     max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
-    temperature: float = Field(1.0, gt=0)  # divides the logit of scores (`rtslib.evaluation.calibration`); filled by training
+    temperature: float = Field(
+        1.0, gt=0
+    )  # divides the logit of scores (`rtslib.evaluation.calibration`); filled by training
 
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation

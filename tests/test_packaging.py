@@ -70,11 +70,7 @@ def test_every_import_is_a_declared_dependency():
         "pyproj",
         "safetensors",
     } | CONDA_ONLY
-    known |= {
-        "detectron2",
-        "fvcore",
-        "omegaconf",
-    }  # the second engine and what it brings: optional, refused if absent
+    known |= {"detectron2", "fvcore", "omegaconf"}  # the second engine and what it brings: optional, refused if absent
     known |= {"helpers"}  # tests/helpers
     missing = set()
     for path in [*(ROOT / "rtslib").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
@@ -95,23 +91,17 @@ def test_lock_satisfies_pyproject_and_pins_all():
         pins[canonicalize_name(requirement.name)] = pin.version
     assert len(pins) == len(lines)
     for name, requirement in declared().items():
-        assert requirement.specifier.contains(pins[name]), (
-            f"{name} {pins[name]} is not {requirement.specifier}"
-        )
+        assert requirement.specifier.contains(pins[name]), f"{name} {pins[name]} is not {requirement.specifier}"
     assert {"setuptools"} <= set(pins) and not {"pip", "rtslib"} & set(pins)
     only_linux = {n for n in pins if n.startswith(("nvidia-", "cuda-")) or n == "triton"}
-    assert all(
-        'sys_platform == "linux"' in x for x in lines if canonicalize_name(Requirement(x).name) in only_linux
-    )
+    assert all('sys_platform == "linux"' in x for x in lines if canonicalize_name(Requirement(x).name) in only_linux)
 
 
 def test_installed_packages_are_those_of_the_lock():
     from importlib.metadata import version
 
     pins = dict(re.findall(r"^(\S+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.M))
-    differ = {
-        n: (version(n), pins[n]) for n in ("torch", "numpy", "rasterio", "papermill") if version(n) != pins[n]
-    }
+    differ = {n: (version(n), pins[n]) for n in ("torch", "numpy", "rasterio", "papermill") if version(n) != pins[n]}
     assert not differ, f"installed differs from the lock: {differ}"
 
 
@@ -141,12 +131,7 @@ def test_no_index_host_and_no_machine_path_in_any_file():
 
 def test_the_search_for_traces_finds_them():
     slash = "/"
-    for trace in (
-        f"see {slash}home/me",
-        f'"{slash}work/main"',
-        f"{slash}tmp/x.py",
-        "https://py" + "pi.org/x",
-    ):
+    for trace in (f"see {slash}home/me", f'"{slash}work/main"', f"{slash}tmp/x.py", "https://py" + "pi.org/x"):
         assert TRACES.search(trace), trace
     for harmless in ("results/work/x", f"<venv>{slash}tmp/x", "make -f", "a / home / b"):
         assert not TRACES.search(harmless), harmless
@@ -158,13 +143,8 @@ def test_notebook_sources_are_clean(path):
     nbformat.validate(notebook)
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert all(not c.outputs and c.execution_count is None for c in code)
-    assert notebook.metadata.kernelspec.name == "python3" and set(notebook.metadata) == {
-        "kernelspec",
-        "language_info",
-    }
-    assert {"data", "profile", "seed", "out"} <= set(
-        parameter_names(path)
-    )  # which also checks that there is one cell
+    assert notebook.metadata.kernelspec.name == "python3" and set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert {"data", "profile", "seed", "out"} <= set(parameter_names(path))  # which also checks that there is one cell
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
     for cell in code:
         compile(cell.source, path.name, "exec")
@@ -178,9 +158,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
     """Run make as from a fresh shell, also when `make test` runs this."""
     ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "PROFILE", "SEED", "OUT", "STUDY_OUT", "FOLDS", "PYTHON"}
     env = {k: v for k, v in os.environ.items() if k not in ours}
-    return subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def test_make_help_lists_every_target():

@@ -17,12 +17,12 @@ import pandas as pd
 import rasterio
 from rasterio.windows import Window
 
-from rtslib.evaluation import maps as mapeval
-from rtslib.errors import DataError, RtsError
-from rtslib.mapping.plan import Options
-from rtslib.mapping.polygons import MAP_FILE
 from rtslib.data.scenes import open_scene
 from rtslib.data.tables import save_table
+from rtslib.errors import DataError, RtsError
+from rtslib.evaluation import maps as mapeval
+from rtslib.mapping.plan import Options
+from rtslib.mapping.polygons import MAP_FILE
 
 _ONE = "import sys; from rtslib.benchmarks.maps import map_once; map_once(*sys.argv[1:4], int(sys.argv[4]), *map(int, sys.argv[5:]))"
 #: Of memory and quality: windows that hold a large slump whole, and as many pixels a batch as by default.
@@ -84,12 +84,14 @@ def measure_map(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def map_once(run: str, scene: str, out: str, workers: int, window: int, overlap: int, batch_size: int, block: int) -> None:
+def map_once(
+    run: str, scene: str, out: str, workers: int, window: int, overlap: int, batch_size: int, block: int
+) -> None:
     """Map once in this process and print what `measure_map` returns as JSON; arguments as there."""
     from rtslib.config import Config
     from rtslib.mapping.maps import MANIFEST, map_region
-    from rtslib.training.memory import peak_mib
     from rtslib.mapping.spreading import FromRun, Spread
+    from rtslib.training.memory import peak_mib
 
     load = FromRun(str(Path(run).resolve()))
     model = Spread(load, workers, threads=1) if workers else load()
@@ -161,10 +163,10 @@ def main(run: str, scene: str, out: str) -> None:
         DataError: the scene's slumps are not known; or as the functions above.
         RtsError: as those.
     """
-    from rtslib.study import manifest
     from rtslib.files import write_json
-    from rtslib.study.scene import provenance
+    from rtslib.study import manifest
     from rtslib.study.redraw import draw_all
+    from rtslib.study.scene import provenance
 
     tables, truth = Path(out) / "tables", open_scene(scene).truth
     if truth is None:

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from rtslib.bands import MODALITIES
 from rtslib.config import Config
-from rtslib.models.detector import build_model, network_input
-from rtslib.models.names import common_weights, fit_weights, mvit_names, renamed
 from rtslib.files import write_text
+from rtslib.models.detector import build_model, network_input
 from rtslib.models.mvit import SIZES, MViT
+from rtslib.models.names import common_weights, fit_weights, mvit_names, renamed
 
 SIZES_PX = ((224, 224), (256, 256), (512, 512), (160, 288))  # the last one is not square
 #: Heads as detectron2's config has them, fewer proposals and samples.
@@ -109,9 +109,7 @@ def made_up_config(**knobs: Any) -> Config:
     """Return the config of the comparisons, normalised by mean 0 and standard deviation 1."""
     modalities = {m: list(b) for m, b in MODALITIES.items()}
     means, stds = ({m: [v] * len(b) for m, b in modalities.items()} for v in (0.0, 1.0))
-    return Config.make(
-        {**KNOBS, "modalities": modalities, "modality_mean": means, "modality_std": stds, **knobs}
-    )
+    return Config.make({**KNOBS, "modalities": modalities, "modality_mean": means, "modality_std": stds, **knobs})
 
 
 def far(a: Tensor, b: Tensor) -> float:
@@ -151,17 +149,12 @@ def compare_answers(ours: nn.Module, theirs: nn.Module, batch: dict[str, Any], s
     here, _ = ours.rpn(Listed(stacked, sizes), a)
     there, _ = theirs.proposal_generator(ImageList(stacked, sizes), b, None)
     there = [p.proposal_boxes.tensor for p in there]
-    gaps = [
-        far(p, q[pairing(p, q)]) if len(p) == len(q) else float("inf")
-        for p, q in zip(here, there, strict=True)
-    ]
+    gaps = [far(p, q[pairing(p, q)]) if len(p) == len(q) else float("inf") for p, q in zip(here, there, strict=True)]
     yield Row("proposals (px)", size, max(gaps), 1e-3)
     found = list(zip(ours(batch), theirs(batch), strict=True))
     same = all(len(x["boxes"]) == len(y["boxes"]) > 0 for x, y in found)
     for key, unit in (("boxes", " (px)"), ("scores", ""), ("masks", " (probability)")):
-        gaps = [
-            far(x[key], y[key][pairing(x["boxes"], y["boxes"])]) if same else float("inf") for x, y in found
-        ]
+        gaps = [far(x[key], y[key][pairing(x["boxes"], y["boxes"])]) if same else float("inf") for x, y in found]
         yield Row(f"detections: {key}{unit}", size, max(gaps), 1e-3)
 
 
@@ -230,9 +223,7 @@ def measure(folders: list[Path]) -> list[Row]:
 
 
 def main(
-    commit: Annotated[
-        str, typer.Option(help="Which detectron2 it is: a commit or tag; its rows are replaced.")
-    ],
+    commit: Annotated[str, typer.Option(help="Which detectron2 it is: a commit or tag; its rows are replaced.")],
     data: Annotated[list[Path], typer.Option(help="Folder of real chips; may be repeated.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/parity/parity.csv"),
 ) -> None:

@@ -19,8 +19,8 @@ from rtslib.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import nn
 
-    from rtslib.data.chips import Chip, ChipSet
     from rtslib.config import Config
+    from rtslib.data.chips import Chip, ChipSet
 
 app = typer.Typer(
     help="Map retrogressive thaw slumps from several satellite modalities at once.",
@@ -51,8 +51,7 @@ def synth(
 
 @app.command()
 def info(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of chips, any layout.")],
-    as_json: Json = False,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of chips, any layout.")], as_json: Json = False
 ) -> None:
     """Open a data set, check its structure and describe it."""
     from rtslib.data.chips import open_chips
@@ -84,8 +83,8 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
 ) -> None:
     """Train a model on a data set, keeping site groups apart."""
-    from rtslib.data.chips import open_chips
     from rtslib.config import parse_pairs
+    from rtslib.data.chips import open_chips
     from rtslib.training.train import train as fit
 
     chipset = open_chips(data)
@@ -106,7 +105,8 @@ def predict(
         typer.Option(help="Which chips; default: test if there are unlabelled test chips, else all."),
     ] = None,
     without: Annotated[
-        list[str] | None, typer.Option("--without", metavar="MODALITY", help="Run without a modality, if the model can.")
+        list[str] | None,
+        typer.Option("--without", metavar="MODALITY", help="Run without a modality, if the model can."),
     ] = None,
 ) -> None:
     """Predict instances and write a challenge submission."""
@@ -136,13 +136,12 @@ def predict(
 
 @app.command()
 def validate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON file of COCO results.")],
-    data: Data,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON file of COCO results.")], data: Data
 ) -> None:
     """Check a results file against the challenge's rules."""
     from rtslib.data.chips import open_chips
-    from rtslib.files import read_json
     from rtslib.evaluation.submission import validate as check
+    from rtslib.files import read_json
 
     found = check(file, open_chips(data))
     for line in found:
@@ -263,8 +262,8 @@ def progress_on_stderr(done: int, total: int) -> None:
 
 def _on_labelled(file: Path, chipset: "ChipSet") -> list[dict]:
     """Read predictions (ids as in the release), leaving out with a note those on chips without labels."""
-    from rtslib.files import read_json
     from rtslib.evaluation.submission import breaches
+    from rtslib.files import read_json
 
     entries = read_json(file)
     if not isinstance(entries, list):

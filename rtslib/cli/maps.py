@@ -42,11 +42,11 @@ def map_(
 ) -> None:  # fmt: skip
     """Map a scene or a region into polygons and a web map."""
     from rtslib.config import Config
+    from rtslib.data.missing import check_absent
     from rtslib.mapping.maps import map_region
     from rtslib.mapping.plan import Options, absent_from
-    from rtslib.study.scene import provenance
-    from rtslib.data.missing import check_absent
     from rtslib.mapping.spreading import FromRun, Spread
+    from rtslib.study.scene import provenance
 
     if not run.is_dir():
         raise DataError(run, "no such folder", "a run's folder, as `train` writes it")
@@ -61,7 +61,16 @@ def map_(
     load = FromRun(str(run.resolve()))
     model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
     found = map_region(
-        model, config, place.stack, out, options, area, provenance(run, image_date), overwrite, resume, progress_on_stderr
+        model,
+        config,
+        place.stack,
+        out,
+        options,
+        area,
+        provenance(run, image_date),
+        overwrite,
+        resume,
+        progress_on_stderr,
     )
     if pictures:
         _draw(place, found, out, score)
@@ -71,8 +80,8 @@ def map_(
 @app.command()
 def review(folder: MapFolder) -> None:
     """Apply a reviewer's decisions to a map, and count them."""
-    from rtslib.files import whole
     from rtslib.evaluation.maps import read_map
+    from rtslib.files import whole
     from rtslib.mapping.maps import REVIEW
     from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER
     from rtslib.mapping.review import apply_review, precision_so_far, read_review
@@ -98,9 +107,9 @@ def arts(
     resolution: Annotated[float, typer.Option(help="Pixel size of the images, m.")],
 ) -> None:
     """Write a map, reviewed if it was, with the columns of ARTS."""
-    from rtslib.mapping.arts import to_arts
-    from rtslib.files import whole
     from rtslib.evaluation.maps import read_map
+    from rtslib.files import whole
+    from rtslib.mapping.arts import to_arts
     from rtslib.mapping.polygons import MAP_FILE
 
     source = folder / "reviewed.gpkg" if (folder / "reviewed.gpkg").exists() else folder / MAP_FILE
@@ -115,8 +124,8 @@ def score_map(found: Path, truth: Path, aoi: Path | None, as_json: bool) -> str:
 
     Returns what `evaluate --map` prints. Raises DataError: a file cannot be read, or has other columns.
     """
-    from rtslib.evaluation.maps import as_text, evaluate_map, read_map
     from rtslib.data.scenes import read_polygons
+    from rtslib.evaluation.maps import as_text, evaluate_map, read_map
 
     pred = read_map(found)
     known = read_polygons(truth, pred.crs)
@@ -160,9 +169,9 @@ def _refuse_unread(place: "Scene", config: Any) -> None:
 
 def _draw(place: "Scene", found: Any, out: Path, score: float) -> None:
     """Draw the figure and the web map."""
-    from rtslib.files import whole
     from rtslib.figures.scenes import map_figure
     from rtslib.figures.web.page import write_webmap
+    from rtslib.files import whole
 
     write_webmap(place, found, out / "map.html", least=score, overwrite=True)
     with whole(out / "map.png") as part:

@@ -19,9 +19,9 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from rtslib.data.chips import CATEGORY, Instance
+from rtslib.data.masks import encode, polygons_to_mask
 from rtslib.errors import DataError
 from rtslib.files import inside, read_json
-from rtslib.data.masks import encode, polygons_to_mask
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import numpy as np
 from affine import Affine
 
 from rtslib.bands import available_modalities
-from rtslib.errors import DataError
 from rtslib.data.masks import rle_area, rle_bbox
+from rtslib.errors import DataError
 
 #: The one category; its name and id are the challenge's.
 CATEGORY = {"id": 1, "name": "rts", "supercategory": "landform"}

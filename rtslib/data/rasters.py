@@ -25,8 +25,8 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from rtslib.data import derive
 from rtslib.bands import BANDS
+from rtslib.data import derive
 from rtslib.errors import ConfigError, DataError
 
 # GDAL's own cache, a twentieth of the machine's memory, would fill as a region is read; it asks for this when first used.

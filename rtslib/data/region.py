@@ -27,11 +27,11 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, RasterioError
 from rasterio.transform import array_bounds
 
-from rtslib.data import derive
 from rtslib.bands import BANDS
-from rtslib.errors import ConfigError, DataError, one_line
+from rtslib.data import derive
 from rtslib.data.rasters import Grid, Stack, check_numbers, check_same_grid, open_raster, pixel_size, read_grid
 from rtslib.data.warp import Layer, box_in, overlap, read_layer
+from rtslib.errors import ConfigError, DataError, one_line
 
 #: Place of a band that is not read, in the names of a source.
 SKIP = "-"
@@ -146,7 +146,9 @@ def _check_choice(count: int, reference: int | None, crs: object, pixel_size: fl
         raise ConfigError(f"crs={crs} and pixel_size={pixel_size} make no grid: give both, or neither")
     if crs is None:
         if reference is None or not 0 <= reference < count:
-            raise ConfigError(f"reference={reference} is none of {count} sources, which count from 0: take one, or give crs")
+            raise ConfigError(
+                f"reference={reference} is none of {count} sources, which count from 0: take one, or give crs"
+            )
         return None
     if not (pixel_size > 0 and math.isfinite(pixel_size)):
         raise ConfigError(f"pixel_size={pixel_size}: give the side of a pixel in map units of {crs}, above 0")
@@ -184,7 +186,9 @@ def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:
     alphas = [k for k, c in zip(file.indexes, file.colorinterp) if c == ColorInterp.alpha]
     names = source.bands or tuple(n or (SKIP if k in alphas else "") for k, n in zip(file.indexes, file.descriptions))
     if len(names) != file.count:
-        raise DataError(path, f"{file.count} bands", f"{len(names)} as named ({','.join(names)})", "name each, - skips one")
+        raise DataError(
+            path, f"{file.count} bands", f"{len(names)} as named ({','.join(names)})", "name each, - skips one"
+        )
     layers = []
     for k, name, dtype, scale, offset in zip(file.indexes, names, file.dtypes, file.scales, file.offsets):
         where = f"{path}, band {k}"
@@ -195,7 +199,9 @@ def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:
         if name not in BANDS:
             raise DataError(where, f"band {name!r}", listed, "name the bands, - skips one: PATH=red,-,nir")
         if k in alphas:
-            raise DataError(where, f"an alpha band as {name}", "data", "gdal_edit.py -colorinterp_N undefined, or skip it")
+            raise DataError(
+                where, f"an alpha band as {name}", "data", "gdal_edit.py -colorinterp_N undefined, or skip it"
+            )
         check_numbers(where, dtype, scale, offset)
         layers.append(Layer(name, path, k, scale, offset, alphas[0] if alphas else 0))
     if not layers:
@@ -234,7 +240,9 @@ def _check_overlap(path: str, source: Grid, grid: Grid) -> None:
     left, bottom, right, top = overlap(path, source, grid)
     if left >= right or bottom >= top:
         bounds = ", ".join(f"{v:g}" for v in array_bounds(grid.height, grid.width, grid.transform))
-        raise DataError(path, "no part of it on the region's grid", f"one that meets {bounds} in {grid.crs}", "leave it out")
+        raise DataError(
+            path, "no part of it on the region's grid", f"one that meets {bounds} in {grid.crs}", "leave it out"
+        )
 
 
 def _check_terrain(layers: Sequence[Layer], derived: Sequence[str], grid: Grid) -> None:
@@ -249,5 +257,3 @@ def _check_terrain(layers: Sequence[Layer], derived: Sequence[str], grid: Grid) 
     if "relative_elevation" in terrain and max(pixel_size(grid)) > derive.DISC_RADIUS_M:
         found = f"pixels of {max(pixel_size(grid)):g} m"
         raise DataError(where, found, f"at most {derive.DISC_RADIUS_M:g} m, as the mean is over a disc of 100 m")
-
-

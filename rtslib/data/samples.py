@@ -17,9 +17,9 @@ import torch
 
 from rtslib.bands import check_modalities
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.errors import DataError
 from rtslib.data.masks import MIN_PIXELS, decode
 from rtslib.data.missing import draw, hide
+from rtslib.errors import DataError
 
 #: Bands that photometric jitter touches, and its half widths around 1.
 IMAGERY = ("red", "green", "blue")
@@ -102,7 +102,9 @@ class ChipDataset(torch.utils.data.Dataset):
             if self.crop:
                 pixels, masks = _cropped(pixels, masks, crop_window(masks, self.crop, rng))
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-            if pixels.shape[1] != pixels.shape[2]:  # in one epoch all lie the same way: mixed batches would be half padding
+            if (
+                pixels.shape[1] != pixels.shape[2]
+            ):  # in one epoch all lie the same way: mixed batches would be half padding
                 turns = turns // 2 * 2 + int(self._epoch) % 2
             pixels, masks = turned(pixels, turns, flip), turned(masks, turns, flip)
             pixels[self._imagery] = jittered(pixels[self._imagery], rng)

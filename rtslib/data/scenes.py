@@ -18,10 +18,10 @@ from rasterio.crs import CRS
 
 from rtslib.data import masks
 from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.rasters import Grid, Stack, open_raster, open_stack
 from rtslib.errors import DataError
 from rtslib.files import whole
 from rtslib.synthetic.landscape import new_folder
-from rtslib.data.rasters import Grid, Stack, open_raster, open_stack
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -109,9 +109,7 @@ def mosaic_group(chipset: ChipSet, group: str, out: str | Path) -> Path:
     """
     chips = [c for c in chipset.chips if c.group == group]
     if not chips:
-        raise DataError(
-            chipset.root, f"no group {group!r}", f"one of {sorted({c.group for c in chipset.chips})}"
-        )
+        raise DataError(chipset.root, f"no group {group!r}", f"one of {sorted({c.group for c in chipset.chips})}")
     grid, places = _common_grid(chipset, chips, group)
     with new_folder(Path(out)) as part:
         for files in zip(*(c.files for c in chips), strict=True):

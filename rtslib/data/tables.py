@@ -42,9 +42,7 @@ def instances_table(chipset: "ChipSet", split: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["side", "chip", "area_px", "box_width_px", "box_height_px"])
 
 
-def bands_table(
-    chipset: "ChipSet", chips: Sequence["Chip"], modalities: Mapping[str, Sequence[str]]
-) -> pd.DataFrame:
+def bands_table(chipset: "ChipSet", chips: Sequence["Chip"], modalities: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Describe bands over chips, as normalisation uses them.
 
     Args:

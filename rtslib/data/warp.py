@@ -28,10 +28,10 @@ from rasterio.transform import array_bounds
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 
-from rtslib.data import rasters
 from rtslib.bands import BANDS
-from rtslib.errors import DataError, one_line
+from rtslib.data import rasters
 from rtslib.data.rasters import Grid, physical, read_grid
+from rtslib.errors import DataError, one_line
 
 #: What warped coordinates may be off, px of the source. It cannot be 0: rasterio 1.4 then sets no transformer.
 TOLERANCE = 1e-3
@@ -135,7 +135,9 @@ def _handle(process: int, stamp: object, what: Layer | str, grid: Grid | None) -
 def _one_band(file: rasterio.DatasetReader, layer: Layer) -> str:
     """Return a VRT of one band and its validity: GDAL's warper takes one mask for all bands of a file."""
     name = escape(file.files[0])
-    source = '<SimpleSource><SourceFilename relativeToVRT="0">{}</SourceFilename><SourceBand>{}</SourceBand></SimpleSource>'
+    source = (
+        '<SimpleSource><SourceFilename relativeToVRT="0">{}</SourceFilename><SourceBand>{}</SourceBand></SimpleSource>'
+    )
     values, mask = (source.format(name, k) for k in (layer.index, layer.alpha or f"mask,{layer.index}"))
     return (
         f'<VRTDataset rasterXSize="{file.width}" rasterYSize="{file.height}">'

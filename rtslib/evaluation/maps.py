@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rtslib.evaluation.bootstrap import DRAWS, Hits, average_precision, draw_weights, interval
-from rtslib.errors import ConfigError, DataError
 from rtslib.data.ground import equal_area_crs
+from rtslib.errors import ConfigError, DataError
+from rtslib.evaluation.bootstrap import DRAWS, Hits, average_precision, draw_weights, interval
 from rtslib.evaluation.polygons import MapScore, match_polygons
 
 if TYPE_CHECKING:
@@ -220,7 +220,9 @@ def _along(outline: shapely.Geometry, step: float) -> np.ndarray:
     return np.concatenate(points)
 
 
-def _boundary(score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", step: float) -> dict[str, float | None]:
+def _boundary(
+    score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", step: float
+) -> dict[str, float | None]:
     """Return the median and 95th percentile of distances between outlines, both ways, over all pairs; m."""
     distances = []
     for p, t, _ in score.pairs:

@@ -91,16 +91,17 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
             if not any(pd.isna(b) for b in bounds):
                 axes.plot(bounds, [y, y], color=colour, linewidth=1.5, alpha=0.6, solid_capstyle="butt")
             face = colour if i == 0 else "white"
-            axes.plot(
-                value, y, "os^D"[i % 4], color=colour, markerfacecolor=face, markersize=8, clip_on=False
-            )
+            axes.plot(value, y, "os^D"[i % 4], color=colour, markerfacecolor=face, markersize=8, clip_on=False)
             offset = (0, 7) if i == 0 else (0, -14)  # the first above, others below: they may lie close
             axes.annotate(
-                f"{value:.4f}" if faint else f"{value:.2f}", (value, y), offset, textcoords="offset points", ha="center", fontsize=8
+                f"{value:.4f}" if faint else f"{value:.2f}",
+                (value, y),
+                offset,
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
             )
-        axes.plot(
-            [], [], "os^D"[i % 4], color="0.3", markerfacecolor="0.3" if i == 0 else "white", label=metric
-        )
+        axes.plot([], [], "os^D"[i % 4], color="0.3", markerfacecolor="0.3" if i == 0 else "white", label=metric)
     axes.set_yticks(range(len(rows)), rows["model"])
     axes.set_ylim(len(rows) - 0.4, -0.7)
     axes.set_xlim(0, 1.1 * most if faint else 1)
@@ -164,9 +165,7 @@ def instance_sizes(table: str | Path) -> Figure:
     axes.set_xscale("log")
     for limit, name in ((300, "small | medium"), (2000, "medium | large")):
         axes.axvline(limit, color="0.4", linestyle=":")
-        axes.annotate(
-            name, (limit, 1), (0, 3), ("data", "axes fraction"), "offset points", ha="center", fontsize=8
-        )
+        axes.annotate(name, (limit, 1), (0, 3), ("data", "axes fraction"), "offset points", ha="center", fontsize=8)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     label(axes, "instance area (px)", "instances")
     return figure
@@ -215,9 +214,7 @@ def table_of(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except FileNotFoundError:
-        raise DataError(
-            path, "no such file", "a table that an earlier notebook writes", "run that first"
-        ) from None
+        raise DataError(path, "no such file", "a table that an earlier notebook writes", "run that first") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise DataError(path, f"no readable CSV: {e}", f"columns {', '.join(columns)}") from e
     if missing := [c for c in columns if c not in table]:
@@ -230,10 +227,7 @@ def styles_of(names: Iterable[str]) -> dict[str, dict]:
     names = list(names)
     free = [c for c in OKABE_ITO if c not in {COLOURS.get(n) for n in names}]
     colours = [COLOURS[n] if n in COLOURS else free.pop(0) if free else "#999999" for n in names]
-    return {
-        n: {"color": c, "linestyle": DASHES[i % 4]}
-        for i, (n, c) in enumerate(zip(names, colours, strict=True))
-    }
+    return {n: {"color": c, "linestyle": DASHES[i % 4]} for i, (n, c) in enumerate(zip(names, colours, strict=True))}
 
 
 def label(axes: Axes, x: str, y: str) -> None:

@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.errors import ConfigError
 from rtslib.data.masks import decode
+from rtslib.errors import ConfigError
 
 OUTLINE = "#ffe119"
 NO_DATA = "#b0b0b0"
@@ -34,11 +34,7 @@ DEFAULT = ("rgb", "ndvi", "ndwi", "relative_elevation", "shaded_relief")
 
 
 def gallery(
-    chipset: ChipSet,
-    chips: Sequence[Chip],
-    columns: Sequence[str] | None = None,
-    pixel_m: float = 4.0,
-    title: str = "",
+    chipset: ChipSet, chips: Sequence[Chip], columns: Sequence[str] | None = None, pixel_m: float = 4.0, title: str = ""
 ) -> Figure:
     """Draw chips as rows, with the outlines of their instances, and band groups as columns.
 
@@ -117,7 +113,7 @@ def _scale(name: str, values: Sequence[np.ndarray]) -> tuple[Normalize, Colormap
     _, colours, low, high = STYLES.get(name, (name, "viridis", None, None))
     if low is None or high is None:
         seen = np.concatenate([v[np.isfinite(v)] for v in values])
-        low, high = (np.percentile(seen, (1, 99)) if len(seen) else (0.0, 1.0))
+        low, high = np.percentile(seen, (1, 99)) if len(seen) else (0.0, 1.0)
         if name == "relative_elevation":
             high = max(abs(low), abs(high), 0.5)
             low = -high

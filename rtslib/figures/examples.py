@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pycocotools import mask as coco_mask
 
-from rtslib.figures.charts import COLOURS, OKABE_ITO
 from rtslib.data.masks import decode
+from rtslib.figures.charts import COLOURS, OKABE_ITO
 
 if TYPE_CHECKING:
     from rtslib.data.chips import Chip, ChipSet
@@ -62,9 +62,7 @@ def detections_figure(
             outline(row[0], rle, color=TRUTH_COLOUR, linewidth=1.6)
         for cell, (name, found) in zip(row[1:], results.items(), strict=True):
             here = sorted((r for r in found if r["image_id"] == chip.id), key=lambda r: -r["score"])
-            _draw(
-                cell, [r for r in here[:MOST] if r["score"] >= score], truth, COLOURS.get(name, OKABE_ITO[1])
-            )
+            _draw(cell, [r for r in here[:MOST] if r["score"] >= score], truth, COLOURS.get(name, OKABE_ITO[1]))
     axes[0][0].set_title("labels", fontsize=10)
     for cell, name in zip(axes[0][1:], results, strict=True):
         cell.set_title(f"{name}, score of {score:g} or more", fontsize=10)
@@ -124,12 +122,4 @@ def _draw(axes: Axes, found: Sequence[dict], truth: Sequence[dict], colour: str)
         outline(axes, result["segmentation"], color=colour, **style)
         x, y, width, _ = coco_mask.toBbox(result["segmentation"])
         box = {"facecolor": "black", "alpha": 0.55, "pad": 0.8, "linewidth": 0}
-        axes.text(
-            x + width / 2,
-            max(y, 6),
-            f"{result['score']:.2f}",
-            color="white",
-            fontsize=6,
-            ha="center",
-            bbox=box,
-        )
+        axes.text(x + width / 2, max(y, 6), f"{result['score']:.2f}", color="white", fontsize=6, ha="center", bbox=box)

@@ -17,10 +17,7 @@ from rasterio.windows import Window
 from rtslib.data.rasters import Stack
 
 #: Kinds of picture: name -> the bands it needs, in the order red, green, blue; or one for grey.
-PICTURES: dict[str, tuple[str, ...]] = {
-    "True colour": ("red", "green", "blue"),
-    "Shaded relief": ("shaded_relief",),
-}
+PICTURES: dict[str, tuple[str, ...]] = {"True colour": ("red", "green", "blue"), "Shaded relief": ("shaded_relief",)}
 
 
 def pictures(stack: Stack) -> dict[str, tuple[str, ...]]:

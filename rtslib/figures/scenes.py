@@ -13,8 +13,8 @@ import shapely
 from affine import Affine
 from rasterio.windows import Window
 
-from rtslib.figures import overview
 from rtslib.data.scenes import Scene
+from rtslib.figures import overview
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -46,9 +46,7 @@ def map_figure(
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-    ramp = ScalarMappable(
-        colors.Normalize(least, 1), colors.LinearSegmentedColormap.from_list("score", SCORE_RAMP)
-    )
+    ramp = ScalarMappable(colors.Normalize(least, 1), colors.LinearSegmentedColormap.from_list("score", SCORE_RAMP))
     places = zooms(scene, detections)
     aspect = scene.stack.width / scene.stack.height
     width = (height - 1) * aspect + 1.8 + (height / 3 - 0.3 if places else 0)
@@ -91,9 +89,7 @@ def zooms(scene: Scene, detections: "gpd.GeoDataFrame", most: int = 3) -> list[W
     cols, rows = ~scene.stack.transform @ ((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
     left = np.clip(cols - side / 2, 0, scene.stack.width - side).astype(int)
     top = np.clip(rows - side / 2, 0, scene.stack.height - side).astype(int)
-    inside = (np.abs(cols - left[:, None] - side / 2) < side / 2) & (
-        np.abs(rows - top[:, None] - side / 2) < side / 2
-    )
+    inside = (np.abs(cols - left[:, None] - side / 2) < side / 2) & (np.abs(rows - top[:, None] - side / 2) < side / 2)
     chosen: list[int] = []
     for k in np.argsort(-inside.sum(axis=1), kind="stable"):
         if all(max(abs(left[k] - left[j]), abs(top[k] - top[j])) >= side for j in chosen):
@@ -120,9 +116,7 @@ class _Picture:
         h, w = values.shape[1:]
         (left, top), (right, bottom) = transform @ (0, 0), transform @ (w, h)
         axes.set_facecolor("#eceff1")
-        axes.imshow(
-            overview.to_rgba(values, *limits), extent=(left, right, bottom, top), interpolation="nearest"
-        )
+        axes.imshow(overview.to_rgba(values, *limits), extent=(left, right, bottom, top), interpolation="nearest")
         for shape, score in zip(self.detections.geometry, self.detections["score"], strict=True):
             _outline(axes, shape, "#00000090", width + 1)
             _outline(axes, shape, self.ramp.to_rgba(score), width)
@@ -140,21 +134,10 @@ class _Picture:
         axes.set(xticks=[], yticks=[])
         _scale_bar(axes, self.scene.stack.crs, 3, 8)
         halo = _halo()
-        axes.text(
-            0.04,
-            0.96,
-            name,
-            transform=axes.transAxes,
-            va="top",
-            weight="bold",
-            fontsize=10,
-            path_effects=halo,
-        )
+        axes.text(0.04, 0.96, name, transform=axes.transAxes, va="top", weight="bold", fontsize=10, path_effects=halo)
         (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
         main.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="black", linewidth=1.1))
-        main.text(
-            x0, y1, name, ha="right", va="bottom", weight="bold", fontsize=10, path_effects=halo, clip_on=True
-        )
+        main.text(x0, y1, name, ha="right", va="bottom", weight="bold", fontsize=10, path_effects=halo, clip_on=True)
 
 
 def true_north(crs: object, x: float, y: float) -> float:
@@ -249,6 +232,4 @@ def _legend(axes: "Axes", detections: "gpd.GeoDataFrame", scene: Scene) -> None:
             Line2D([], [], color=TRUTH_COLOUR, linewidth=1.6, linestyle=(0, (4, 2.5)),
                    label=f"Known slumps ({len(scene.truth)})")
         )  # fmt: skip
-    axes.legend(
-        handles=handles, loc="upper left", fontsize=8, facecolor="#37474f", labelcolor="white", framealpha=0.9
-    )
+    axes.legend(handles=handles, loc="upper left", fontsize=8, facecolor="#37474f", labelcolor="white", framealpha=0.9)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtslib.errors import ConfigError, DataError
 from rtslib.data.ground import measure
+from rtslib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -64,7 +64,9 @@ def to_arts(
     said = {"RegionName": region, "CreatorLab": creator, "BaseMapDate": base_map_date, "BaseMapSource": base_map_source}
     _check(detections, said, base_map_resolution, contribution_date)
     frame = detections.to_crs(ARTS_CRS).reset_index(drop=True)
-    centre = frame.geometry.centroid.to_crs("EPSG:4326")  # taken in metres: degrees fail where a slump meets 180 degrees
+    centre = frame.geometry.centroid.to_crs(
+        "EPSG:4326"
+    )  # taken in metres: degrees fail where a slump meets 180 degrees
     values = {
         **dict.fromkeys(COLUMNS, ""), **said,
         "CentroidLat": centre.y.round(5).to_numpy(), "CentroidLon": centre.x.round(5).to_numpy(),
@@ -103,9 +105,14 @@ def _check(detections: "gpd.GeoDataFrame", said: dict[str, str], resolution: flo
     if empty:
         raise ConfigError(f"{', '.join(empty)} is empty: ARTS requires it")
     days = said["BaseMapDate"].split(",")
-    for name, text in [*(("BaseMapDate", d) for d in days), *([("ContributionDate", contributed)] if contributed else [])]:
+    for name, text in [
+        *(("BaseMapDate", d) for d in days),
+        *([("ContributionDate", contributed)] if contributed else []),
+    ]:
         if not _is_day(text):
-            raise ConfigError(f"{name} {text!r}: write YYYY-MM-DD, a range of base map dates as two with a comma between")
+            raise ConfigError(
+                f"{name} {text!r}: write YYYY-MM-DD, a range of base map dates as two with a comma between"
+            )
     if len(days) > 2 or sorted(days) != days:
         raise ConfigError(f"BaseMapDate {said['BaseMapDate']!r}: give one date, or first and last with a comma between")
     if not 0 < resolution < np.inf:

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from rasterio.windows import Window
 
-from rtslib.mapping import seams
 from rtslib.data.samples import collate
 from rtslib.errors import WeightsError
+from rtslib.mapping import seams
 from rtslib.mapping.plan import Block, Plan
+from rtslib.mapping.shards import write_shard
 from rtslib.training.memory import give_back, share_heap
 from rtslib.training.predict import MASK_THRESHOLD, to_device
-from rtslib.mapping.shards import write_shard
 
 #: Batches that are read ahead of the model.
 AHEAD = 2

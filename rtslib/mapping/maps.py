@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import shapely
 
-from rtslib.mapping import seams
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, sha256, write_json
+from rtslib.mapping import seams
 from rtslib.mapping.plan import Options, Plan, differences, fingerprint, plan
 from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE, to_polygons, write_polygons
 from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
@@ -45,9 +45,16 @@ Progress = Callable[[int, int], None]
 
 
 def map_region(
-    model: "nn.Module | Spread", config: "Config", region: "Region", out: str | Path, options: Options = Options(),
-    area: shapely.Geometry | None = None, provenance: Mapping[str, str] | None = None, overwrite: bool = False,
-    resume: bool = False, progress: Progress | None = None,
+    model: "nn.Module | Spread",
+    config: "Config",
+    region: "Region",
+    out: str | Path,
+    options: Options = Options(),
+    area: shapely.Geometry | None = None,
+    provenance: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> "gpd.GeoDataFrame":
     """Map the slumps of a region and write the folder `out`, each file whole or not at all.
 
@@ -148,9 +155,9 @@ def _discard(out: Path) -> None:
 
 def _write(frame: "gpd.GeoDataFrame", todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
     """Write all results but the shards, the manifest last."""
-    from rtslib.study.manifest import commit, hardware, versions
     from rtslib.mapping.review import write_review
     from rtslib.mapping.totals import totals
+    from rtslib.study.manifest import commit, hardware, versions
 
     write_review(frame, out / REVIEW)  # first, as it refuses where a reviewer has it open
     write_polygons(frame, out)

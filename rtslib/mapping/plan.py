@@ -19,8 +19,8 @@ import shapely
 from affine import Affine
 from rasterio.windows import Window
 
-from rtslib.mapping import windows
 from rtslib.errors import ConfigError, DataError
+from rtslib.mapping import windows
 
 if TYPE_CHECKING:
     from rtslib.config import Config

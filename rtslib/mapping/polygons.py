@@ -13,21 +13,31 @@ from affine import Affine
 from shapely.geometry import MultiPolygon
 
 from rtslib.data import masks
-from rtslib.mapping import seams
-from rtslib.files import whole
 from rtslib.data.ground import measure
+from rtslib.files import whole
+from rtslib.mapping import seams
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from rtslib.mapping.plan import Plan
     from rtslib.data.rasters import Grid
+    from rtslib.mapping.plan import Plan
 
 #: Files of a map, and the layer of the first.
 MAP_FILE, MAP_LAYER, PARQUET_FILE = "detections.gpkg", "detections", "detections.parquet"
 #: What `to_polygons` takes from the caller, the same for every row; empty where unknown.
 PROVENANCE = ("run_id", "model_sha256", "image_date")
-COLUMNS = ("id", "score", "area_m2", "perimeter_m", "modalities", "windows", "touches_edge", "touches_nodata", *PROVENANCE)
+COLUMNS = (
+    "id",
+    "score",
+    "area_m2",
+    "perimeter_m",
+    "modalities",
+    "windows",
+    "touches_edge",
+    "touches_nodata",
+    *PROVENANCE,
+)
 
 
 def to_polygons(slumps: Sequence[seams.Slump], todo: "Plan", provenance: Mapping[str, str]) -> "gpd.GeoDataFrame":

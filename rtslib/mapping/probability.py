@@ -49,6 +49,8 @@ def write_probability(todo: "Plan", shards: str | Path, path: str | Path) -> Pat
             for block in todo.blocks:
                 bounds = block.bounds
                 there = Window(bounds.col_off, bounds.row_off, bounds.width, bounds.height)
-                file.write(np.maximum(file.read(1, window=there), read_probability(shards, block.index)), 1, window=there)
+                file.write(
+                    np.maximum(file.read(1, window=there), read_probability(shards, block.index)), 1, window=there
+                )
         rasterio.shutil.copy(plain, part, driver="COG", compress="deflate", resampling="average")
     return Path(path)

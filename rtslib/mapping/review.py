@@ -23,8 +23,8 @@ import pandas as pd
 import shapely
 
 from rtslib.errors import DataError, OutputError, one_line
-from rtslib.files import whole
 from rtslib.evaluation.polygons import overlap
+from rtslib.files import whole
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -77,7 +77,9 @@ def write_review(
     with whole(path) as part:
         frame.to_file(part, layer=REVIEW_LAYER, driver="GPKG", geometry_type="MultiPolygon", promote_to_multi=True)
         if orphaned is not None and len(orphaned):
-            orphaned.to_file(part, layer=ORPHANED_LAYER, driver="GPKG", geometry_type="MultiPolygon", promote_to_multi=True)
+            orphaned.to_file(
+                part, layer=ORPHANED_LAYER, driver="GPKG", geometry_type="MultiPolygon", promote_to_multi=True
+            )
     return frame
 
 

@@ -78,9 +78,7 @@ class Slump(Placed):
     windows: int
 
 
-def piece(
-    mask: np.ndarray, score: float, window: Window, valid: Sequence[np.ndarray] = ()
-) -> Piece | None:
+def piece(mask: np.ndarray, score: float, window: Window, valid: Sequence[np.ndarray] = ()) -> Piece | None:
     """Crop a window's mask to its instance and place it in the scene.
 
     Args:

@@ -78,7 +78,9 @@ def read_shard(folder: str | Path, index: int) -> list[Piece]:
     except (OSError, ValueError, EOFError) as e:
         raise DataError(path, f"no readable shard: {e}", "one that the map wrote", "delete it and resume") from e
     pieces, start = [], 0
-    for rect, window, score, modalities, nodata in zip(*(data[k] for k in ("rect", "window", "score", "modalities", "nodata"))):
+    for rect, window, score, modalities, nodata in zip(
+        *(data[k] for k in ("rect", "window", "score", "modalities", "nodata"))
+    ):
         r0, c0, r1, c1 = rect.tolist()
         size = (r1 - r0) * (c1 - c0)
         stop = start + -(-size // 8)

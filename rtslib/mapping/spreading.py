@@ -58,9 +58,7 @@ class Spread:
     scheduler: str = ""
     threads: int = 0
 
-    def __call__(
-        self, todo: Plan, blocks: Sequence[Block], shards: Path, done: Callable[[dict], None]
-    ) -> None:
+    def __call__(self, todo: Plan, blocks: Sequence[Block], shards: Path, done: Callable[[dict], None]) -> None:
         """Do blocks of a plan; `done` is called with each marker as it comes.
 
         Raises:
@@ -112,7 +110,9 @@ def _client(workers: int, scheduler: str) -> Iterator["Client"]:
         try:
             client = Client(scheduler, timeout=30)
         except (OSError, ValueError) as e:
-            raise ConfigError(f"no Dask scheduler answers at {scheduler} ({e}): start one, or leave the address out") from e
+            raise ConfigError(
+                f"no Dask scheduler answers at {scheduler} ({e}): start one, or leave the address out"
+            ) from e
         with client:
             yield client
         return

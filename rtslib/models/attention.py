@@ -56,8 +56,14 @@ def relative_rows(table: Tensor, q_len: int, k_len: int, q_native: int, k_native
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, q_size: tuple[int, int],
-    key_ok: Tensor | None = None, scale: float | None = None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rel_h: Tensor,
+    rel_w: Tensor,
+    q_size: tuple[int, int],
+    key_ok: Tensor | None = None,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention of a map's queries to keys, with row and column terms.
 
@@ -120,8 +126,14 @@ def join_windows(x: Tensor, size: tuple[int, int], window: int) -> Tensor:
 
 
 def attend_map(
-    q: Tensor, k: Tensor, v: Tensor, grid: Grid, rel_h: Tensor, rel_w: Tensor,
-    key_ok: Tensor | None = None, zeros: bool = False,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    grid: Grid,
+    rel_h: Tensor,
+    rel_w: Tensor,
+    key_ok: Tensor | None = None,
+    zeros: bool = False,
 ) -> Tensor:
     """Attend globally or window by window.
 

@@ -132,7 +132,11 @@ class CascadeHeads(nn.Module):
         return boxes, matches
 
     def losses(
-        self, features: list[Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]], targets: list[dict[str, Tensor]]
+        self,
+        features: list[Tensor],
+        boxes: list[Tensor],
+        sizes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]],
     ) -> dict[str, Tensor]:
         """Losses of all stages: `loss_cls_stageK` (cross entropy) and `loss_box_stageK` (L1)."""
         out: dict[str, Tensor] = {}

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtslib.evaluation.calibration import tempered
 from rtslib.config import Config
 from rtslib.errors import ConfigError, WeightsError
+from rtslib.evaluation.calibration import tempered
 
 
 class Decision(nn.Module):
@@ -53,7 +53,9 @@ class Decision(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training mode, each summed over the detectors; else detections, as `Detector.forward`."""
-        parts = {m: {**batch, "images": {m: batch["images"][m]}, "valid": {m: batch["valid"][m]}} for m in self.detectors}
+        parts = {
+            m: {**batch, "images": {m: batch["images"][m]}, "valid": {m: batch["valid"][m]}} for m in self.detectors
+        }
         answers = {m: detector(parts[m]) for m, detector in self.detectors.items()}
         if self.training:
             names = next(iter(answers.values()))
@@ -92,7 +94,9 @@ def mask_nms(masks: Tensor, iou: float) -> Tensor:
 def alone(config: Config, modality: str) -> Config:
     """Return the config of one modality's detector."""
     one = {modality: config.modalities[modality]}
-    stats = {k: {m: v for m, v in getattr(config, k).items() if m == modality} for k in ("modality_mean", "modality_std")}
+    stats = {
+        k: {m: v for m, v in getattr(config, k).items() if m == modality} for k in ("modality_mean", "modality_std")
+    }
     return config.updated(modalities=one, fusion="data", temperature=1.0, **stats)
 
 
@@ -132,7 +136,9 @@ def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
         if list(config.modalities) != [m]:
             raise WeightsError(f"{runs[m]} was trained on {list(config.modalities)}, needed is {m!r} alone")
     first = next(iter(configs.values()))
-    united = {k: {m: getattr(c, k)[m] for m, c in configs.items()} for k in ("modalities", "modality_mean", "modality_std")}
+    united = {
+        k: {m: getattr(c, k)[m] for m, c in configs.items()} for k in ("modalities", "modality_mean", "modality_std")
+    }
     config = first.updated(fusion="decision", temperature=1.0, **united)
     model = Decision(config)
     initialise(model, runs)

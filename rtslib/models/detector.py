@@ -20,9 +20,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from rtslib.config import Config
 from rtslib.evaluation.calibration import tempered
 from rtslib.models.cascade import CascadeHeads, nonempty
-from rtslib.config import Config
 from rtslib.models.mask_head import MaskHead, paste_masks
 from rtslib.models.mvit import load_imagenet
 from rtslib.models.rpn import build_rpn

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-from rtslib.models.cascade import conv_stack, pool_regions
 from rtslib.config import Config
+from rtslib.models.cascade import conv_stack, pool_regions
 
 SIDE = 28  # mask cells per side of a box
 AT_ONCE = 8  # masks pasted together: the sampling grid is twice as large as they are

@@ -19,12 +19,18 @@ from functools import partial
 from pathlib import Path
 
 import timm
-from timm.models.mvitv2 import MultiScaleAttention, MultiScaleVit, MultiScaleVitCfg, model_cfgs, reshape_post_pool
-from timm.models.mvitv2 import reshape_pre_pool
+from timm.models.mvitv2 import (
+    MultiScaleAttention,
+    MultiScaleVit,
+    MultiScaleVitCfg,
+    model_cfgs,
+    reshape_post_pool,
+    reshape_pre_pool,
+)
 from torch import Tensor, nn
 
-from rtslib.models.attention import Grid, attend_map
 from rtslib.errors import WeightsError
+from rtslib.models.attention import Grid, attend_map
 
 NATIVE = 224  # px; the size whose token counts define windows (56/28/14/7) and relative positions
 SIZES: dict[str, MultiScaleVitCfg] = {
@@ -84,8 +90,7 @@ class MViT(MultiScaleVit):
     """
 
     def __init__(
-        self, size: str = "tiny", in_chans: int = 3, windows: bool = True, like: str = "timm",
-        drop_path: float = 0.0,
+        self, size: str = "tiny", in_chans: int = 3, windows: bool = True, like: str = "timm", drop_path: float = 0.0
     ) -> None:
         super().__init__(SIZES[size], (NATIVE, NATIVE), in_chans, num_classes=0, drop_path_rate=drop_path)
         last, side, detectron2 = len(self.stages) - 1, NATIVE // 4, like == "detectron2"

@@ -58,9 +58,7 @@ def mvit_names(size: str) -> dict[str, str]:
         WeightsError: the size is `large`.
     """
     if size == "large":
-        raise WeightsError(
-            "detectron2's large MViT widens in other blocks than timm's: its weights do not fit"
-        )
+        raise WeightsError("detectron2's large MViT widens in other blocks than timm's: its weights do not fit")
     names = {"patch_embed": "patch_embed", "norm": "scale5_norm"}
     names |= {f"scale_norms.{i}": f"scale{i + 2}_norm" for i in range(3)}
     places = [(s, j) for s, depth in enumerate(SIZES[size].depths) for j in range(depth)]

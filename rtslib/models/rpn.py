@@ -18,8 +18,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from rtslib.models.cascade import nonempty
 from rtslib.config import Config
+from rtslib.models.cascade import nonempty
 
 STRIDES = (4, 8, 16, 32, 64)  # px, of P2-P6
 
@@ -90,7 +90,9 @@ class RPN(RegionProposalNetwork):
 
 def build_rpn(config: Config) -> RPN:
     """Build the RPN of a config: two 3x3 convolutions, one anchor size per level P2-P6."""
-    anchors = Anchors(tuple((s,) for s in config.anchor_sizes), (tuple(config.anchor_ratios),) * len(config.anchor_sizes))
+    anchors = Anchors(
+        tuple((s,) for s in config.anchor_sizes), (tuple(config.anchor_ratios),) * len(config.anchor_sizes)
+    )
     head = Float32Head(config.fpn_channels, len(config.anchor_ratios), conv_depth=2)
     top = {"training": config.proposals, "testing": config.proposals}
     pre = {"training": config.rpn_pre_nms, "testing": config.rpn_pre_nms}

@@ -33,9 +33,7 @@ class Trunk(nn.Module):
         for m, bands in config.modalities.items():
             mean, std = config.modality_mean.get(m, []), config.modality_std.get(m, [])
             if len(mean) != len(bands) or len(std) != len(bands) or min(std, default=0) <= 0:
-                raise ConfigError(
-                    f"modality {m!r} has no usable modality_mean and modality_std: train fills them in"
-                )
+                raise ConfigError(f"modality {m!r} has no usable modality_mean and modality_std: train fills them in")
             self.register_buffer(f"mean_{m}", torch.tensor(mean).view(-1, 1, 1))
             self.register_buffer(f"std_{m}", torch.tensor(std).view(-1, 1, 1))
         strategy = STRATEGIES[config.fusion] if len(config.modalities) > 1 else Fusion

@@ -22,8 +22,8 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from rtslib.models.names import common_weights, engine_names, fit_weights, mvit_names, new_name, turned
 from rtslib.errors import WeightsError
+from rtslib.models.names import common_weights, engine_names, fit_weights, mvit_names, new_name, turned
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,7 @@ _ALLOWED = {
     "_codecs": {"encode"},  # how Python 2 protocols spell bytes
 }  # fmt: skip
 _CLASS_LAYERS = ("roi_heads.box_predictor", "roi_heads.mask_head.predictor")
-_DERIVED = (
-    "pixel_mean",
-    "pixel_std",
-    "proposal_generator.anchor_generator",
-)  # old files hold them; no weights
+_DERIVED = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator")  # old files hold them; no weights
 
 
 class Loaded(NamedTuple):
@@ -85,9 +81,7 @@ def load_zoo(model: nn.Module, path: str | Path) -> Loaded:
     done.untouched.extend(sorted(set(own) - filled))
     gaps = [k for k in done.untouched if k.startswith("backbones.")]
     if gaps:
-        raise WeightsError(
-            f"{path}: does not fit backbone {config.backbone}, first at {gaps[:5]} ({len(gaps)} in all)"
-        )
+        raise WeightsError(f"{path}: does not fit backbone {config.backbone}, first at {gaps[:5]} ({len(gaps)} in all)")
     fit_weights(model, new, path)
     _tell(path, done)
     return done
@@ -138,9 +132,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: cannot be read as a detectron2 checkpoint ({reason})") from e
     state = data.get("model") if isinstance(data, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, (np.ndarray, Tensor)) for v in state.values()):
-        raise WeightsError(
-            f"{path}: holds no model of named arrays: give a detectron2 checkpoint (.pkl or .pth)"
-        )
+        raise WeightsError(f"{path}: holds no model of named arrays: give a detectron2 checkpoint (.pkl or .pth)")
     try:
         return {str(k): torch.as_tensor(v).detach() for k, v in state.items()}
     except TypeError as e:  # arrays of objects or text

@@ -20,8 +20,8 @@ from typing import Any
 
 import pandas as pd
 
-from rtslib.study import study
 from rtslib.errors import ConfigError
+from rtslib.study import study
 from rtslib.study.plan import TRIED_WITHOUT, needed
 
 #: Parts of test chips that each secondary modality is hidden from; see `rtslib.data.missing`.
@@ -65,7 +65,12 @@ class Task:
 
 
 def tasks(
-    data: str, profile: str, kind: str, names: Sequence[str], seeds: Sequence[int], folds: Sequence[int] = (),
+    data: str,
+    profile: str,
+    kind: str,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    folds: Sequence[int] = (),
     split_seed: int = 0,
 ) -> list[Task]:
     """List the tasks of a study, those that others start from first; for a transfer also the landscape's.

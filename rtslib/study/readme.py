@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from rtslib.errors import DataError, RtsError
-from rtslib.files import write_text
 from rtslib.figures.studies import is_faint, stage_rows
+from rtslib.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Folder in `results/` -> how its study is introduced.
@@ -59,7 +59,16 @@ def study_section(tables: Path, title: str) -> str:
          f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), *(_loose(m, gains, over) if more else []), f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
         for m in models.itertuples()
     ]  # fmt: skip
-    head = ["model", "mask AP50 (95 %)", "sd, seeds", "AP", "F1", *(f"AP50 over `{r}`" for r in over), *more, "ECE before, after"]
+    head = [
+        "model",
+        "mask AP50 (95 %)",
+        "sd, seeds",
+        "AP",
+        "F1",
+        *(f"AP50 over `{r}`" for r in over),
+        *more,
+        "ECE before, after",
+    ]
     said = (
         f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {models.seeds.min()} seeds: means, "
         "95 % bootstrap intervals over sites and seeds, differences paired."
@@ -69,12 +78,24 @@ def study_section(tables: Path, title: str) -> str:
     if len(stages):
         parts += ["The same model, trained four ways, for as many image passes:", _stages_table(stages)]
     if (tables / "missing.csv").exists():
-        parts += ["AP50 with a modality hidden from test chips (means over seeds):", _missing_table(tables / "missing.csv")]
+        parts += [
+            "AP50 with a modality hidden from test chips (means over seeds):",
+            _missing_table(tables / "missing.csv"),
+        ]
     return "\n\n".join(parts)
 
 
 def _stages_table(stages: pd.DataFrame) -> str:
-    head = ["training", "AP50", "AP", "image passes, thousands", "s a step", "training, min", "peak GiB", "trained parameters, M"]
+    head = [
+        "training",
+        "AP50",
+        "AP",
+        "image passes, thousands",
+        "s a step",
+        "training, min",
+        "peak GiB",
+        "trained parameters, M",
+    ]
     rows = [
         [m.training, f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}", f"{m.image_passes / 1e3:.1f}",
          f"{m.seconds_per_step:.2f}", f"{m.seconds / 60:.1f}", f"{m.peak_memory_mib / 1024:.1f}",
@@ -88,7 +109,10 @@ def _missing_table(path: Path) -> str:
     missing = _read(path).fillna({"part": ""})
     missing["case"] = [f"{h} {p}".strip() for h, p in zip(missing["hidden"], missing["part"], strict=True)]
     wide = missing.pivot_table("AP50", "model", "case", sort=False)
-    return _table(["model", *wide.columns], [[f"`{m}`", *(f"{v:.3f}" for v in row)] for m, row in zip(wide.index, wide.to_numpy(), strict=True)])
+    return _table(
+        ["model", *wide.columns],
+        [[f"`{m}`", *(f"{v:.3f}" for v in row)] for m, row in zip(wide.index, wide.to_numpy(), strict=True)],
+    )
 
 
 def _maps_table(maps: dict[str, Path]) -> str:
@@ -105,7 +129,9 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _gain(gains: pd.DataFrame, model: str, over: str, columns: tuple[str, str, str] = ("AP50_gain", "low", "high")) -> str:
+def _gain(
+    gains: pd.DataFrame, model: str, over: str, columns: tuple[str, str, str] = ("AP50_gain", "low", "high")
+) -> str:
     row = gains.loc[(gains["model"] == model) & (gains["over"] == over), list(columns)]
     return "" if row.empty else "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.iloc[0])
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from rtslib.figures import charts, studies as studycharts
 from rtslib.errors import RtsError
+from rtslib.figures import charts
+from rtslib.figures import studies as studycharts
 from rtslib.study.manifest import refresh
 
 if TYPE_CHECKING:

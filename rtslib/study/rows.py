@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rtslib.study import grid, scores as runscores
+from rtslib.config import Config
 from rtslib.evaluation.bootstrap import Hits, average_precision, hits
 from rtslib.evaluation.calibration import calibration_error, reliability, tempered
-from rtslib.config import Config
 from rtslib.evaluation.coco import evaluate, pr_curve
+from rtslib.study import grid
+from rtslib.study import scores as runscores
 from rtslib.training.identity import cost
 
 #: IoU of AP25. Where slumps are a few pixels wide, an outline one pixel off is right at this IoU and wrong at 0.5.
@@ -116,7 +117,10 @@ def reliability_rows(judged: Judged) -> pd.DataFrame:
     """Return bins of the scores before and after temperature scaling: model, seed, when, low, high, count,
     score, right."""
     found, before = judged.hits(), _before(judged)
-    parts = [pd.DataFrame(reliability(s, found.right)).assign(when=w) for w, s in (("before", before), ("after", found.scores))]
+    parts = [
+        pd.DataFrame(reliability(s, found.right)).assign(when=w)
+        for w, s in (("before", before), ("after", found.scores))
+    ]
     return pd.concat(parts).assign(model=judged.name, seed=judged.seed)
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rtslib.study import study
-from rtslib.errors import DataError
-from rtslib.files import whole
-from rtslib.evaluation.polygons import match_polygons
-from rtslib.mapping.polygons import PROVENANCE
 from rtslib.data.scenes import Scene, mosaic_group, open_scene
+from rtslib.errors import DataError
+from rtslib.evaluation.polygons import match_polygons
+from rtslib.files import whole
+from rtslib.mapping.polygons import PROVENANCE
+from rtslib.study import study
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -74,9 +74,7 @@ def held_out_group(chipset: "ChipSet", split: pd.DataFrame) -> str:
     return best
 
 
-def study_scene(
-    chipset: "ChipSet", split: pd.DataFrame, data: str, profile: str, seed: int
-) -> tuple[Scene, str]:
+def study_scene(chipset: "ChipSet", split: pd.DataFrame, data: str, profile: str, seed: int) -> tuple[Scene, str]:
     """Make the scene that a study maps, afresh, in `scratch/scenes`.
 
     Args:
@@ -93,7 +91,9 @@ def study_scene(
     from rtslib.synthetic.scene import write_scene
 
     name = f"{chipset.root.name}-{profile}" if data else f"synthetic-{profile}-seed{seed}"
-    folder = Path(os.path.relpath(study.ROOT / "scratch" / "scenes" / name))  # no manifest should name this machine's paths
+    folder = Path(
+        os.path.relpath(study.ROOT / "scratch" / "scenes" / name)
+    )  # no manifest should name this machine's paths
     shutil.rmtree(folder, ignore_errors=True)
     if data:
         group = held_out_group(chipset, split)

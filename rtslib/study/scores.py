@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from rtslib.files import read_json, write_json
-from rtslib.training.identity import cost
 from rtslib.study.study import side_chips
+from rtslib.training.identity import cost
 
 if TYPE_CHECKING:
-    from rtslib.evaluation.bootstrap import Hits
     from rtslib.data.chips import ChipSet
+    from rtslib.evaluation.bootstrap import Hits
 
 #: Seconds of a training step by config, measured once a process.
 _TIMED: dict[str, float] = {}
@@ -114,7 +114,11 @@ def _hits(run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str) -
 
 
 def predictions(
-    run: str | Path, chipset: "ChipSet", split: pd.DataFrame, side: str = "test", hidden: Mapping[str, str] | None = None
+    run: str | Path,
+    chipset: "ChipSet",
+    split: pd.DataFrame,
+    side: str = "test",
+    hidden: Mapping[str, str] | None = None,
 ) -> list[dict]:
     """Return a run's COCO results on one side of the split; they are kept in the run's folder.
 
@@ -130,9 +134,7 @@ def predictions(
     return read_json(kept)
 
 
-def curve_table(
-    runs: list[Path], chipset: "ChipSet", split: pd.DataFrame, side: str = "test"
-) -> pd.DataFrame:
+def curve_table(runs: list[Path], chipset: "ChipSet", split: pd.DataFrame, side: str = "test") -> pd.DataFrame:
     """Return precision-recall curves of masks at IoU 0.5: model, recall, precision; 101 rows a run."""
     from rtslib.evaluation.coco import pr_curve
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from rtslib.data.tables import save_table, sides_table
 from rtslib.errors import ConfigError, DataError
 from rtslib.files import write_json
 from rtslib.study.plan import Planned, transfer, two_stage
 from rtslib.training.identity import joined, recognised, trained
-from rtslib.data.tables import save_table, sides_table
 
 if TYPE_CHECKING:
-    from rtslib.data.chips import ChipSet
     from rtslib.config import Config
+    from rtslib.data.chips import ChipSet
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Folds of cross-validation.
@@ -78,17 +78,15 @@ def prepare(data: str, profile: str, seed: int, out: str | Path) -> "tuple[ChipS
     return chipset, split
 
 
-def chips_and_split(
-    data: str, profile: str, seed: int, fold: int | None = None
-) -> "tuple[ChipSet, pd.DataFrame]":
+def chips_and_split(data: str, profile: str, seed: int, fold: int | None = None) -> "tuple[ChipSet, pd.DataFrame]":
     """Open and split the chips as `prepare`, without writing tables; with `fold`, for cross-validation.
 
     Raises:
         DataError, ConfigError: as `prepare`; or there is no such fold of `FOLDS`.
     """
     from rtslib.data.chips import open_chips
-    from rtslib.study.scene import hold_out_site
     from rtslib.data.splits import fold_split, folds_by_group, split_by_group
+    from rtslib.study.scene import hold_out_site
 
     chipset = open_chips(data or _landscape(profile, seed))
     if not chipset.modalities():
@@ -161,8 +159,14 @@ def planned(chipset: "ChipSet", profile: str, kind: str = "two_stage") -> dict[s
 
 
 def make(
-    name: str, chipset: "ChipSet", split: pd.DataFrame, profile: str, seed: int, folder: str | Path,
-    kind: str = "two_stage", landscape: str | Path = "",
+    name: str,
+    chipset: "ChipSet",
+    split: pd.DataFrame,
+    profile: str,
+    seed: int,
+    folder: str | Path,
+    kind: str = "two_stage",
+    landscape: str | Path = "",
 ) -> Path:
     """Train one run of a plan, or recognise it as finished; those it starts from are made first.
 
@@ -193,18 +197,28 @@ def make(
 
 
 def is_made(
-    name: str, chipset: "ChipSet", split: pd.DataFrame, profile: str, seed: int, folder: str | Path,
-    kind: str = "two_stage", landscape: str | Path = "",
+    name: str,
+    chipset: "ChipSet",
+    split: pd.DataFrame,
+    profile: str,
+    seed: int,
+    folder: str | Path,
+    kind: str = "two_stage",
+    landscape: str | Path = "",
 ) -> bool:
     """Tell whether `make` would find a run finished; arguments as there. Raises ConfigError, DataError."""
     run = _planned_run(name, chipset, profile, kind)
     start = {part: Path(landscape if run.landscape else folder) / source for part, source in run.starts.items()}
     if not all((source / "model.pt").exists() for source in start.values()):
         return False
-    if not run.landscape and not all(is_made(s, chipset, split, profile, seed, folder, kind) for s in set(run.starts.values())):
+    if not run.landscape and not all(
+        is_made(s, chipset, split, profile, seed, folder, kind) for s in set(run.starts.values())
+    ):
         return False
     if run.fusion == "decision":
-        return (Path(folder) / name / "run.json").exists() and bool(make(name, chipset, split, profile, seed, folder, kind))
+        return (Path(folder) / name / "run.json").exists() and bool(
+            make(name, chipset, split, profile, seed, folder, kind)
+        )
     return recognised(chipset, split, Path(folder) / name, _config_of(run, chipset, profile, seed), start)
 
 

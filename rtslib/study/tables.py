@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rtslib.study import grid, study
-from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, interval
 from rtslib.config import Config
-from rtslib.errors import ConfigError
-from rtslib.models.macs import pyramid_macs
-from rtslib.study.plan import RESIDUAL, TRIED_WITHOUT
-from rtslib.training.steptime import run_seconds
-from rtslib.study.rows import LOOSE, curve_rows, judge, reliability_rows, run_row
 from rtslib.data.tables import save_table
+from rtslib.errors import ConfigError
+from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, interval
+from rtslib.models.macs import pyramid_macs
+from rtslib.study import grid, study
+from rtslib.study.plan import RESIDUAL, TRIED_WITHOUT
+from rtslib.study.rows import LOOSE, curve_rows, judge, reliability_rows, run_row
+from rtslib.training.steptime import run_seconds
 
 #: Models that others are compared with, where the study has them: (two_stage, transfer).
 REFERENCES = {"two_stage": ("data", "rgb_continued", RESIDUAL), "transfer": ("data", "rgb")}
@@ -30,8 +30,15 @@ AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "
 
 
 def run_study(
-    out: str | Path, data: str = "", profile: str = "quick", kind: str = "two_stage", names: Sequence[str] = (),
-    seeds: Sequence[int] = (0, 1, 2), folds: Sequence[int] = (), workers: int = 2, split_seed: int = 0,
+    out: str | Path,
+    data: str = "",
+    profile: str = "quick",
+    kind: str = "two_stage",
+    names: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2),
+    folds: Sequence[int] = (),
+    workers: int = 2,
+    split_seed: int = 0,
 ) -> Path:
     """Make or recognise all runs of a study and write its tables.
 
@@ -98,8 +105,13 @@ def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
     names = {"AP50_gain": "AP25_gain", "low": "AP25_low", "high": "AP25_high"}
     at25 = at25.drop(columns="share_ahead").rename(columns=names)
     save_table(at50.merge(at25, on=["model", "over"]), tables / "gains.csv")
-    save_table(pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean(), tables / "curves.csv")
-    save_table(pd.concat(bins)[["model", "seed", "when", "low", "high", "count", "score", "right"]], tables / "reliability.csv")
+    save_table(
+        pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean(),
+        tables / "curves.csv",
+    )
+    save_table(
+        pd.concat(bins)[["model", "seed", "when", "low", "high", "count", "score", "right"]], tables / "reliability.csv"
+    )
     if first.kind == "two_stage":
         save_table(missing_table(by_run, found), tables / "missing.csv")
     if first.fold is not None:
@@ -111,9 +123,7 @@ def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
     return tables
 
 
-def model_table(
-    runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[str, np.ndarray]
-) -> pd.DataFrame:
+def model_table(runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[str, np.ndarray]) -> pd.DataFrame:
     """Average the rows of each model's seeds.
 
     Args:
@@ -130,14 +140,18 @@ def model_table(
         same = part.iloc[0][["fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before",
                              "image_passes", "macs", "chips", "instances"]]  # fmt: skip
         means = {k: part[k].astype(float).mean() for k in AVERAGED}
-        spread = {"AP50_sd": part["AP50"].std(), "AP50_low": low, "AP50_high": high, "AP25_low": low25, "AP25_high": high25}
+        spread = {
+            "AP50_sd": part["AP50"].std(),
+            "AP50_low": low,
+            "AP50_high": high,
+            "AP25_low": low25,
+            "AP25_high": high25,
+        }
         rows.append({"model": name, "seeds": len(part), **means, **spread, **same.to_dict()})
     return pd.DataFrame(rows)
 
 
-def gain_table(
-    found: dict[str, list[Hits]], draws: dict[str, np.ndarray], references: Sequence[str]
-) -> pd.DataFrame:
+def gain_table(found: dict[str, list[Hits]], draws: dict[str, np.ndarray], references: Sequence[str]) -> pd.DataFrame:
     """Compare every model with the references on the same draws of groups and seeds.
 
     Returns:
@@ -149,7 +163,9 @@ def gain_table(
     for over in (r for r in references if r in found):
         for name in (n for n in found if n != over):
             if len(found[name]) != len(found[over]):
-                raise ConfigError(f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: run both on the same")
+                raise ConfigError(
+                    f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: run both on the same"
+                )
             difference = draws[name] - draws[over]
             low, high = interval(difference)
             known = difference[np.isfinite(difference)]
@@ -176,4 +192,3 @@ def missing_table(by_run: dict[tuple[str, int], list[grid.Task]], found: dict[st
             less = average_precision(judge(tasks, {modality: part}).hits())
             rows.append({"model": name, "seed": seed, "hidden": modality, "part": part, "AP50": less})
     return pd.DataFrame(rows, columns=["model", "seed", "hidden", "part", "AP50"])
-

@@ -114,9 +114,7 @@ def execute(
     failed = target.with_suffix(".failed.ipynb")
     with whole(target) as part:
         try:
-            quiet = [
-                "--IPKernelApp.log_level=CRITICAL"
-            ]  # else each kernel warns of its (local) TCP transport
+            quiet = ["--IPKernelApp.log_level=CRITICAL"]  # else each kernel warns of its (local) TCP transport
             papermill.execute_notebook(
                 str(notebook), str(part), dict(parameters), cwd=str(cwd), kernel_name="python3",
                 log_output=True, progress_bar=False, execution_timeout=timeout, store_widget_state=False,
@@ -239,17 +237,11 @@ def _commands() -> None:
 @app.command("run")
 def _run_command(
     profile: Annotated[str, typer.Option(help="Sizes and knobs: smoke, quick, overnight or gpu.")] = "quick",
-    data: Annotated[
-        str, typer.Option(metavar="DIR", help="Folder of chips; empty: embedded landscape.")
-    ] = "",
+    data: Annotated[str, typer.Option(metavar="DIR", help="Folder of chips; empty: embedded landscape.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     out: Annotated[str, typer.Option(metavar="DIR", help="Folder for results; empty: results/PROFILE.")] = "",
-    only: Annotated[
-        str, typer.Option(metavar="NN", help="Numbers of notebooks to run, such as 03 or 3,5.")
-    ] = "",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="name=value", help="Notebook parameter.")
-    ] = None,
+    only: Annotated[str, typer.Option(metavar="NN", help="Numbers of notebooks to run, such as 03 or 3,5.")] = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="name=value", help="Notebook parameter.")] = None,
 ) -> None:
     """Run the notebooks in order; write tables, figures, the map and manifest.json."""
     from rtslib.config import parse_pairs

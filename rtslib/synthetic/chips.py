@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from rtslib.bands import CHALLENGE_BANDS
+from rtslib.data.masks import encode, label_instances
 from rtslib.errors import ConfigError
 from rtslib.synthetic.landscape import check_seed, check_size, make_land, new_folder
-from rtslib.data.masks import encode, label_instances
-from rtslib.synthetic.sites import make_site
 from rtslib.synthetic.scene import write_scene
+from rtslib.synthetic.sites import make_site
 
 __all__ = ["make_chip", "write_challenge", "write_scene"]
 
@@ -27,9 +27,7 @@ CHIPS_PER_SITE = 6
 WATERS = (("lakes",), ("river",), ("lakes", "river"), ("coast",))
 
 
-def make_chip(
-    seed: int, size: int | tuple[int, int] = 128, site_seed: int = 0
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def make_chip(seed: int, size: int | tuple[int, int] = 128, site_seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
     """Make one chip.
 
     Args:
@@ -52,12 +50,7 @@ def make_chip(
 
 
 def _write_part(
-    folder: Path,
-    part: str,
-    first_id: int,
-    seeds: Sequence[int],
-    size: tuple[int, int],
-    sites: tuple[int, int],
+    folder: Path, part: str, first_id: int, seeds: Sequence[int], size: tuple[int, int], sites: tuple[int, int]
 ) -> dict:
     """Write the chips of one part and its manifest; return its labels as a COCO dict.
 
@@ -87,9 +80,7 @@ def _write_part(
     }
 
 
-def write_challenge(
-    out: str | Path, chips: int, size: int | tuple[int, int], seed: int, test_chips: int = 0
-) -> Path:
+def write_challenge(out: str | Path, chips: int, size: int | tuple[int, int], seed: int, test_chips: int = 0) -> Path:
     """Write a data set in the layout of the 2026 GeoAI Arctic Challenge, whole or not at all.
 
     Args:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtslib.synthetic import slumps, surface, terrain
 from rtslib.errors import ConfigError, OutputError
+from rtslib.synthetic import slumps, surface, terrain
 from rtslib.synthetic.sites import Site
 
 MARGIN = 16  # px around what is seen that the 100 m mean, optics and sun need

@@ -12,8 +12,8 @@ import rasterio
 from affine import Affine
 from scipy import ndimage
 
-from rtslib.data import masks
 from rtslib.bands import BANDS, CHALLENGE_BANDS
+from rtslib.data import masks
 from rtslib.synthetic.landscape import check_seed, check_size, make_land, new_folder
 from rtslib.synthetic.sites import make_site
 from rtslib.synthetic.terrain import PIXEL_M
@@ -63,9 +63,7 @@ def _transform(row: int = 0, column: int = 0) -> Affine:
     return Affine(PIXEL_M, 0, CORNER[0] + column * PIXEL_M, 0, -PIXEL_M, CORNER[1] - row * PIXEL_M)
 
 
-def _write(
-    path: Path, layers: dict[str, np.ndarray], nodata: float | None = None, scale: float = 1.0
-) -> None:
+def _write(path: Path, layers: dict[str, np.ndarray], nodata: float | None = None, scale: float = 1.0) -> None:
     """Write named bands (h,w) of one dtype as a tiled GeoTIFF with names, units, scale and nodata tags."""
     first = next(iter(layers.values()))
     with rasterio.open(

@@ -168,12 +168,7 @@ def _toes(
 
 
 def _where(
-    ground: Ground,
-    blocked: np.ndarray,
-    toes: np.ndarray,
-    up: np.ndarray,
-    area: float,
-    inner: tuple[slice, slice],
+    ground: Ground, blocked: np.ndarray, toes: np.ndarray, up: np.ndarray, area: float, inner: tuple[slice, slice]
 ) -> np.ndarray:
     """Return the indices of toes where a scar of `area` px has a high bank, free ground and is seen."""
     side = np.stack([-up[:, 1], up[:, 0]], 1)

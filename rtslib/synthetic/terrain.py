@@ -49,12 +49,7 @@ def fractal(
 
 
 def broad(
-    rng: np.random.Generator,
-    shape: tuple[int, int],
-    beta: float,
-    shortest: float,
-    longest: float,
-    step: int = 4,
+    rng: np.random.Generator, shape: tuple[int, int], beta: float, shortest: float, longest: float, step: int = 4
 ) -> np.ndarray:
     """Like `fractal`, float32 (2,h,w), made on a grid `step` times coarser and wide enough for `longest`."""
     need = [-(-n // step) + 2 for n in shape]
@@ -124,9 +119,7 @@ def _river(rng: np.random.Generator, shape: tuple[int, int], spacing: float) -> 
     return np.abs(np.sin(phase)) / np.maximum(np.hypot(gy, gx), 0.5 * np.pi / spacing)
 
 
-def _water(
-    rng: np.random.Generator, shape: tuple[int, int], waters: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
+def _water(rng: np.random.Generator, shape: tuple[int, int], waters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return (water kinds int8 (h,w), distance to the river's middle float32 (h,w))."""
     h, w = shape
     basin, ripple = broad(rng, shape, 4.0, 26, 260)
@@ -146,9 +139,7 @@ def _water(
     return water, river
 
 
-def make_ground(
-    rng: np.random.Generator, shape: tuple[int, int], site: Site, waters: Sequence[str]
-) -> Ground:
+def make_ground(rng: np.random.Generator, shape: tuple[int, int], site: Site, waters: Sequence[str]) -> Ground:
     """Make land and water of `shape` (h,w) px for a site; `waters` holds any of lakes, river, coast."""
     water, river = _water(rng, shape, waters)
     height, hills = broad(rng, shape, 3.5, 40, 400)

@@ -8,9 +8,9 @@ its `train` side tell how well it remembers, those on `val` are biased by any ch
 from pathlib import Path
 
 from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.splits import load_split
 from rtslib.errors import DataError
 from rtslib.training.runs import read_run
-from rtslib.data.splits import load_split
 
 
 def chips_on_side(run: str | Path, chipset: ChipSet, side: str = "all") -> tuple[list[Chip], str]:

@@ -21,8 +21,8 @@ from rtslib.errors import OutputError
 from rtslib.files import read_json, write_text
 
 if TYPE_CHECKING:
-    from rtslib.data.chips import ChipSet
     from rtslib.config import Config
+    from rtslib.data.chips import ChipSet
 
 #: What makes a run and what is kept in its folder; what these import, directly or not, counts too.
 _ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,10 @@ def _imported(tree: ast.AST) -> list[str]:
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rtslib":
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]  # one that is no file is passed over
+            names += [
+                node.module,
+                *(f"{node.module}.{alias.name}" for alias in node.names),
+            ]  # one that is no file is passed over
         elif isinstance(node, ast.Import):
             names += [a.name for a in node.names if a.name.startswith("rtslib.")]
     return names

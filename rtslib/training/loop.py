@@ -18,9 +18,9 @@ from torch.utils.data import Sampler
 
 from rtslib.config import Config
 from rtslib.data.samples import ChipDataset
-from rtslib.models.detector import Detector
 from rtslib.errors import NonFiniteLossError
 from rtslib.files import whole
+from rtslib.models.detector import Detector
 from rtslib.training.logs import read_log, write_log
 
 
@@ -161,7 +161,8 @@ class EpochLog(Callback):
         # Lightning's `x_step` values belong to one step, not to the epoch.
         means = {k: v.item() for k, v in trainer.callback_metrics.items() if k not in ("rpn", "mask", "box")}
         row = {
-            "epoch": trainer.current_epoch, "step": trainer.global_step,
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
             "seconds": round(time.monotonic() - self.started, 3),
             "lr": trainer.optimizers[0].param_groups[-1]["lr"],
         }

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from rtslib.data.chips import CATEGORY, Chip, ChipSet
+from rtslib.data.masks import encode
+from rtslib.data.missing import check_absent
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import WeightsError
 from rtslib.files import write_text
-from rtslib.data.masks import encode
-from rtslib.data.missing import check_absent
 
 #: A pixel belongs to the instance from this mask probability on.
 MASK_THRESHOLD = 0.5

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from rtslib.config import Config
-from rtslib.models.detector import Detector, build_model
-from rtslib.models.names import common_weights, fit_weights
 from rtslib.errors import DataError, OutputError, WeightsError
 from rtslib.files import read_json, sha256, whole
+from rtslib.models.detector import Detector, build_model
+from rtslib.models.names import common_weights, fit_weights
 
 #: Key of `init` for a run that all weights come from.
 WHOLE = "all"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rtslib.files import read_json
 
 if TYPE_CHECKING:
-    from rtslib.data.chips import ChipSet
     from rtslib.config import Config
+    from rtslib.data.chips import ChipSet
 
 
 def run_seconds(
@@ -54,7 +54,9 @@ def run_seconds(
     return {"seconds_per_step": times[frozen == 1], "seconds": record["steps"] * mean + before}
 
 
-def _known(config: "Config", frozen: bool, chipset: "ChipSet", chips: list, known: dict, repeats: int, threads: int) -> float:
+def _known(
+    config: "Config", frozen: bool, chipset: "ChipSet", chips: list, known: dict, repeats: int, threads: int
+) -> float:
     """Return the seconds of a step, measured once for configs that cost the same."""
     apart = {"seed", "epochs", "modality_mean", "modality_std", "temperature", "freeze_epochs", "modality_dropout"}
     key = f"{frozen} {config.model_dump_json(exclude=apart)}"

@@ -13,18 +13,18 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from rtslib.evaluation.calibration import fit_temperature, judged, tempered
-from rtslib.data.chips import Chip, ChipSet
 from rtslib.config import Config
+from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.samples import ChipDataset, band_statistics, collate
-from rtslib.models.detector import Detector, build_model
+from rtslib.data.splits import save_split, split_by_group
 from rtslib.errors import TrainingError
+from rtslib.evaluation.calibration import fit_temperature, judged, tempered
 from rtslib.files import write_json
+from rtslib.models.detector import Detector, build_model
 from rtslib.training.logs import read_log
 from rtslib.training.memory import peak_mib, reset_peak
 from rtslib.training.predict import predict, write_results
 from rtslib.training.runs import claim, initialise, predictions_file, relative_paths, run_key, save_weights
-from rtslib.data.splits import save_split, split_by_group
 
 
 def train(
@@ -183,10 +183,21 @@ def _fit(model: Detector, chipset: ChipSet, chips: dict[str, list[Chip]], out: P
         for known in ("does not have many workers", "have no `val_dataloader`", "LeafSpec.*is deprecated"):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
         trainer = L.Trainer(
-            default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,
-            gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
-            enable_progress_bar=progress, enable_model_summary=False, check_val_every_n_epoch=config.val_every or 1,
-            num_sanity_val_steps=0, log_every_n_steps=1, deterministic=False,
+            default_root_dir=out,
+            max_epochs=config.epochs,
+            precision=precision,
+            accelerator="auto",
+            devices=1,
+            gradient_clip_val=config.clip,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            check_val_every_n_epoch=config.val_every or 1,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            deterministic=False,
         )
         last = out / "last.ckpt"
         lit = Lit(model, steps, truth)

@@ -10,15 +10,14 @@ import pytest
 import rasterio
 
 from helpers.models import TINY_KNOBS as TINY
-
-from rtslib.benchmarks import maps as mapbench
-from rtslib.figures import studies as studycharts
 from rtslib.__main__ import main
-from rtslib.errors import RtsError
-from rtslib.mapping.plan import Options
-from rtslib.training.memory import give_back, share_heap
+from rtslib.benchmarks import maps as mapbench
 from rtslib.data.scenes import open_scene
+from rtslib.errors import RtsError
+from rtslib.figures import studies as studycharts
+from rtslib.mapping.plan import Options
 from rtslib.synthetic.scene import write_scene
+from rtslib.training.memory import give_back, share_heap
 
 
 def test_a_crop_is_the_upper_left_with_its_tags(tmp_path):

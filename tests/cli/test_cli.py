@@ -12,11 +12,12 @@ from helpers.chip_folders import write_challenge, write_coco
 from helpers.models import TINY_KNOBS as TINY
 from rtslib.__main__ import main
 from rtslib.data.chips import open_chips
+from rtslib.data.masks import encode
 from rtslib.errors import DataError
 from rtslib.evaluation.coco import METRICS
-from rtslib.data.masks import encode
 
 ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -267,7 +268,22 @@ def test_map_on_a_cluster_that_runs_already_is_the_same(capsys, run, tmp_path):
     from rtslib.synthetic.scene import write_scene
 
     scene = write_scene(tmp_path / "scene", 96, seed=2)
-    args = ["map", "--run", run, "--scene", scene, "--window", 64, "--overlap", 32, "--score", 0, "--block", 1, "--no-pictures"]
+    args = [
+        "map",
+        "--run",
+        run,
+        "--scene",
+        scene,
+        "--window",
+        64,
+        "--overlap",
+        32,
+        "--score",
+        0,
+        "--block",
+        1,
+        "--no-pictures",
+    ]
     assert call(capsys, *args, "--out", tmp_path / "here")[0] == 0
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         there = ["--scheduler", cluster.scheduler_address, "--out", tmp_path / "there"]
@@ -298,7 +314,18 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     code, said, _ = call(capsys, "review", out)
     assert code == 0 and f"1 of {len(got)} reviewed, 0 of these accepted" in said
     assert len(gpd.read_file(out / "reviewed.gpkg")) == len(got) - 1
-    ours = ["--region", "Nowhere", "--creator", "Me", "--date", "2024-07-15", "--sensor", "PlanetScope", "--resolution", 4]
+    ours = [
+        "--region",
+        "Nowhere",
+        "--creator",
+        "Me",
+        "--date",
+        "2024-07-15",
+        "--sensor",
+        "PlanetScope",
+        "--resolution",
+        4,
+    ]
     assert call(capsys, "arts", out, *ours)[0] == 0
     assert gpd.read_file(out / "arts.gpkg")["TrainClass"].tolist() == ["Positive"] * (len(got) - 1)
     judged = ["evaluate", "--map", out / "detections.gpkg", "--truth", scene / "truth.gpkg"]
@@ -313,7 +340,9 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     assert "--aoi goes with --map" in fails(capsys, "evaluate", "--data", tmp_path, "--aoi", place)
     assert "give --data, or --map with --truth" in fails(capsys, *judged[:3])
     assert "give either --scene" in fails(capsys, *args, "--out", tmp_path / "none")
-    assert "go with --source" in fails(capsys, *args, "--scene", scene, "--crs", "EPSG:3413", "--out", tmp_path / "none")
+    assert "go with --source" in fails(
+        capsys, *args, "--scene", scene, "--crs", "EPSG:3413", "--out", tmp_path / "none"
+    )
 
 
 def test_a_source_that_the_model_does_not_read_is_refused(capsys, run, tmp_path):
@@ -389,7 +418,9 @@ def test_a_full_disk_under_standard_output_is_one_line(data):
 
 
 def test_predict_without_a_modality_says_what_to_expect(capsys, data, run, tmp_path):
-    code, out, err = call(capsys, "predict", "--run", run, "--data", data, "--out", tmp_path / "a.json", "--without", "terrain")
+    code, out, err = call(
+        capsys, "predict", "--run", run, "--data", data, "--out", tmp_path / "a.json", "--without", "terrain"
+    )
     assert code == 0 and err == [
         "note: runs without terrain: masked out, not read as zeros; the model was not trained for that"
         " (modality_dropout=0), so expect less"
@@ -408,4 +439,6 @@ def test_train_starts_from_another_run(capsys, data, run, tmp_path):
     assert fails(capsys, "train", "--data", data, "--out", tmp_path / "x", "--init", "rgb", *knobs) == (
         "--init 'rgb': write key=value"
     )
-    assert "none/model.pt" in fails(capsys, "train", "--data", data, "--out", tmp_path / "x", "--init", "rgb=none", *knobs)
+    assert "none/model.pt" in fails(
+        capsys, "train", "--data", data, "--out", tmp_path / "x", "--init", "rgb=none", *knobs
+    )

@@ -7,23 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.chip_folders import (
-    VALUES,
-    annotation,
-    box_mask,
-    edit_json,
-    pixels,
-    write_challenge,
-    write_coco,
-)
 from PIL import Image
 from pycocotools.coco import COCO
 
-from rtslib.data.annotations import check_rle
+from helpers.chip_folders import VALUES, annotation, box_mask, edit_json, pixels, write_challenge, write_coco
 from rtslib.bands import CHALLENGE_BANDS
+from rtslib.data.annotations import check_rle
 from rtslib.data.chips import open_chips, source_of
-from rtslib.errors import DataError
 from rtslib.data.masks import decode, encode
+from rtslib.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "maxar_rgb"
 
@@ -95,8 +87,7 @@ def test_file_names_may_be_given_from_the_root(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "form",
-    [list, lambda b: {"bands": list(b)}, lambda b: {"band_names": list(b)}, lambda b: dict(enumerate(b))],
+    "form", [list, lambda b: {"bands": list(b)}, lambda b: {"band_names": list(b)}, lambda b: dict(enumerate(b))]
 )
 def test_band_names_in_each_form(tmp_path, form):
     write_challenge(tmp_path)

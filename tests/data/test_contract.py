@@ -12,12 +12,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers.chip_folders import annotation, box_mask, edit_json, pixels, write_challenge, write_coco
 from PIL import Image
 
+from helpers.chip_folders import annotation, box_mask, edit_json, pixels, write_challenge, write_coco
 from rtslib.data.chips import open_chips
-from rtslib.errors import DataError
 from rtslib.data.masks import encode
+from rtslib.errors import DataError
 
 NPZ = "train/images/train_yg_000.npz"
 TRAIN = "metadata/train_manifest.csv"

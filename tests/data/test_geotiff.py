@@ -9,8 +9,8 @@ import rasterio
 from affine import Affine
 
 from rtslib.data.chips import open_chips
-from rtslib.errors import DataError
 from rtslib.data.masks import decode
+from rtslib.errors import DataError
 
 SHAPE = (24, 30)
 
@@ -54,8 +54,10 @@ def table(folder, text):
 
 def test_opens(folder):
     chips = open_chips(folder)
-    assert chips.layout == "geotiff" and chips.has_groups and chips.notes == (
-        "2 label components of fewer than 10 px are left out.",
+    assert (
+        chips.layout == "geotiff"
+        and chips.has_groups
+        and chips.notes == ("2 label components of fewer than 10 px are left out.",)
     )
     assert [(c.id, c.name, c.group, c.part, c.labelled) for c in chips.chips] == [
         (1, "c", "9", "train", True), (2, "a", "7", "train", True), (3, "b", "7", "train", True),

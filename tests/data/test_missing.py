@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
+
 from helpers.chip_folders import write_challenge, write_coco
 from helpers.models import made_batch, small_config
-
-from rtslib.data.chips import open_chips
 from rtslib.config import FusionName
-from rtslib.data.samples import ChipDataset
-from rtslib.models.detector import build_model
-from rtslib.errors import ConfigError, MissingModalityError
+from rtslib.data.chips import open_chips
 from rtslib.data.missing import PARTS, check_absent, draw, hide, part_of
+from rtslib.data.samples import ChipDataset
+from rtslib.errors import ConfigError, MissingModalityError
+from rtslib.models.detector import build_model
 from rtslib.training.predict import predict
 
 ALL = FusionName.__args__
@@ -19,7 +19,13 @@ ALL = FusionName.__args__
 
 def test_halves_are_halves_of_what_is_there():
     shape = (5, 4)
-    assert {p: int(part_of(shape, p).sum()) for p in PARTS} == {"all": 20, "left": 10, "right": 10, "top": 8, "bottom": 8}
+    assert {p: int(part_of(shape, p).sum()) for p in PARTS} == {
+        "all": 20,
+        "left": 10,
+        "right": 10,
+        "top": 8,
+        "bottom": 8,
+    }
     assert not (part_of(shape, "top") & part_of(shape, "bottom")).any()
 
 
@@ -84,7 +90,9 @@ def test_who_may_run_without_what():
     config = small_config()
     assert check_absent(config, []) == ""
     assert "was not trained for that" in check_absent(config, ["terrain"])
-    with pytest.raises(MissingModalityError, match="cannot run without its primary modality 'rgb'.*modality_dropout=0.2"):
+    with pytest.raises(
+        MissingModalityError, match="cannot run without its primary modality 'rgb'.*modality_dropout=0.2"
+    ):
         check_absent(config, ["rgb"])
     assert "was trained for that" in check_absent(config.updated(modality_dropout=0.2), ["rgb"])
     assert "runs without rgb" in check_absent(config.updated(fusion="decision"), ["rgb"])

@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 
 from rtslib.data import derive
-from rtslib.errors import ConfigError, DataError
 from rtslib.data.rasters import open_stack, pixel_size
+from rtslib.errors import ConfigError, DataError
 
 UTM = Affine(10, 0, 500_000, 0, -10, 7_800_000)
 FLAT = 255 * np.sin(np.radians(45))
 
 
-def write(
-    path, bands, crs="EPSG:32643", transform=UTM, dtype="float32", nodata=None, scales=None, offsets=None
-):
+def write(path, bands, crs="EPSG:32643", transform=UTM, dtype="float32", nodata=None, scales=None, offsets=None):
     """Write {description: (H, W) array} as a GeoTIFF; a None description leaves the band unnamed."""
     arrays = [np.asarray(a) for a in bands.values()]
     height, width = arrays[0].shape

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
-from helpers.regions import AT, FLAT, POLAR, SIZE, UTM, full, polar_grid, write
 
-from rtslib.errors import ConfigError
+from helpers.regions import AT, FLAT, POLAR, SIZE, UTM, full, polar_grid, write
 from rtslib.data.region import Source, open_region
+from rtslib.errors import ConfigError
 
 
 @pytest.fixture()

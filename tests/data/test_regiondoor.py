@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from affine import Affine
 from rasterio.windows import Window
-from helpers.regions import AT, FLAT, POLAR, SIZE, full, write
 
+from helpers.regions import AT, FLAT, POLAR, SIZE, full, write
 from rtslib.data import derive
-from rtslib.synthetic import terrain
-from rtslib.errors import ConfigError, DataError
 from rtslib.data.rasters import open_stack
 from rtslib.data.region import Source, open_region, parse_source
+from rtslib.errors import ConfigError, DataError
+from rtslib.synthetic import terrain
 
 # --- derived terrain
 
@@ -127,7 +127,10 @@ def test_parse_source(tmp_path):
 
 CHANGES = {
     "no crs": ({"crs": None}, "found no CRS"),
-    "rotated": ({"at": AT @ Affine.rotation(5)}, "found a rotated grid, expected a north-up grid (warp it with gdalwarp)"),
+    "rotated": (
+        {"at": AT @ Affine.rotation(5)},
+        "found a rotated grid, expected a north-up grid (warp it with gdalwarp)",
+    ),
     "south up": ({"at": Affine(10, 0, 500_000, 0, 10, 7_700_000)}, "expected a north-up grid (warp it with gdalwarp)"),
     "unnamed": ({"bands": {"-": full(1)}}, "band 1: found no band description, expected one of red, "),
     "unknown": ({"bands": {"swir": full(1)}}, "band 1: found band 'swir', expected one of red, "),
@@ -135,12 +138,18 @@ CHANGES = {
     "twice in one": ({"bands": {"slope": full(1), "slope+": full(1)}}, "band 2: found a second band 'slope'"),
     "complex": ({"dtype": "complex64"}, "band 1: found dtype complex64"),
     "scale": ({"scales": [0.0]}, "band 1: found scale 0.0 and offset 0.0"),
-    "alpha": ({"bands": {"nir": full(1), "slope": full(1)}, "dtype": "uint8", "alpha": 2}, "found an alpha band as slope"),
+    "alpha": (
+        {"bands": {"nir": full(1), "slope": full(1)}, "dtype": "uint8", "alpha": 2},
+        "found an alpha band as slope",
+    ),
     "only alpha": ({"bands": {"-": full(1)}, "dtype": "uint8", "alpha": 1}, "found no band that is read"),
     "elsewhere": ({"at": AT @ Affine.translation(200, 0)}, "found no part of it on the region's grid"),
     "touching": ({"at": AT @ Affine.translation(80, 0)}, "found no part of it on the region's grid"),
     "other zone": ({"crs": "EPSG:32640"}, "found no part of it on the region's grid"),
-    "nowhere": ({"at": Affine(10, 0, 5e9, 0, -10, 7e9), "crs": "EPSG:32640"}, "found an extent that has no place in EPSG:"),
+    "nowhere": (
+        {"at": Affine(10, 0, 5e9, 0, -10, 7e9), "crs": "EPSG:32640"},
+        "found an extent that has no place in EPSG:",
+    ),
 }
 
 

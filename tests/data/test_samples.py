@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.chip_folders import write_challenge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.chip_folders import write_challenge
 from rtslib.data.chips import Chip, ChipSet, Instance, open_chips
+from rtslib.data.masks import encode
 from rtslib.data.samples import STD_FLOOR, ChipDataset, band_statistics, boxes_of, collate, jittered, turned
 from rtslib.errors import ConfigError, DataError
-from rtslib.data.masks import encode
 
 BANDS = ("red", "green", "blue", "ndvi", "relative_elevation")
 MODALITIES = {"rgb": ("red", "green", "blue"), "terrain": ("relative_elevation",), "mix": ("ndvi", "red")}

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtslib.data.chips import Chip, ChipSet, open_chips
-from rtslib.errors import ConfigError, DataError
 from rtslib.data.splits import fold_split, folds_by_group, load_split, save_split, split_by_group
+from rtslib.errors import ConfigError, DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 group_sizes = st.lists(st.integers(1, 40), min_size=2, max_size=40)
@@ -23,8 +23,7 @@ def chip_set(sizes, unlabelled=0):
     order = np.random.default_rng(1).permutation(len(groups))
     labelled = [i < len(groups) - unlabelled for i in range(len(groups))]
     chips = tuple(
-        Chip(n, f"chip{n}", (Path(f"{n}.npz"),), 8, 8, groups[i], "train", labelled[i])
-        for n, i in enumerate(order)
+        Chip(n, f"chip{n}", (Path(f"{n}.npz"),), 8, 8, groups[i], "train", labelled[i]) for n, i in enumerate(order)
     )
     return ChipSet(
         root=Path("set"), layout="challenge", bands=("red",), chips=chips, dropped_instances=0, notes=(),

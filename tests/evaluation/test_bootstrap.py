@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+
 from helpers.chip_folders import box_mask
 from helpers.scored import truth_and_results
-
+from rtslib.data.masks import encode
 from rtslib.evaluation.bootstrap import ap_draws, average_precision, hits, interval
 from rtslib.evaluation.coco import evaluate
-from rtslib.data.masks import encode
 
 
 def draws_of(gt, results, groups, draws, seed=0):
@@ -66,7 +66,9 @@ def test_the_plain_score_is_cocos(seed):
     for r in results:
         r["score"] = round(float(rng.random()), 1)
     for i in rng.integers(1, 16, size=12):
-        results.append({"image_id": int(i), "category_id": 1, "segmentation": wrong, "score": round(float(rng.random()), 1)})
+        results.append(
+            {"image_id": int(i), "category_id": 1, "segmentation": wrong, "score": round(float(rng.random()), 1)}
+        )
     found = hits(gt, results, {i: f"g{i % 4}" for i in range(1, 16)})
     assert average_precision(found) == pytest.approx(evaluate(gt, results)["segm"]["AP50"], abs=1e-9)
 

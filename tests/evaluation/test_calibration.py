@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from helpers.scored import case
 
+from helpers.scored import case
 from rtslib.evaluation.calibration import calibration_error, fit_temperature, judged, reliability, tempered
 
 

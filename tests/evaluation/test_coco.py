@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from rtslib.data.masks import encode
 from rtslib.errors import DataError
 from rtslib.evaluation.coco import METRICS, as_text, evaluate, pr_curve
-from rtslib.data.masks import encode
 
 H, W = 100, 100
 EMPTY = np.zeros((H, W), dtype=bool)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
-from rtslib.errors import DataError
 from rtslib.data.masks import decode, encode
+from rtslib.errors import DataError
 from rtslib.evaluation.submission import breaches, rle_fault, validate
 
 H, W = 20, 30

@@ -1,8 +1,8 @@
 """The score threshold, on hand-made cases."""
 
 import pytest
-from helpers.scored import case
 
+from helpers.scored import case
 from rtslib.evaluation.threshold import best_threshold
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rtslib.figures import charts
 from rtslib.errors import DataError
+from rtslib.figures import charts
 
 
 def table(path, **columns):
@@ -44,17 +44,13 @@ def test_score_points_write_the_values(tmp_path):
     assert [t.get_text() for t in axes.texts] == ["0.25", "0.75", "0.10"]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["rgb", "fused"]
     assert axes.get_xlim() == (0, 1)
-    assert [0.2, 0.4] in [
-        list(line.get_xdata()) for line in axes.lines
-    ]  # an interval, where both ends are known
+    assert [0.2, 0.4] in [list(line.get_xdata()) for line in axes.lines]  # an interval, where both ends are known
     assert len([line for line in axes.lines if len(line.get_xdata()) == 2]) == 1
 
 
 def test_pr_curves_name_their_area(tmp_path):
     recall = np.linspace(0, 1, 101)
-    path = table(
-        tmp_path / "p.csv", model=["rgb"] * 101, recall=recall, precision=np.where(recall <= 0.5, 1.0, 0)
-    )
+    path = table(tmp_path / "p.csv", model=["rgb"] * 101, recall=recall, precision=np.where(recall <= 0.5, 1.0, 0))
     axes = charts.pr_curves(path).axes[0]
     assert axes.get_legend().get_texts()[0].get_text() == "rgb (AP50 0.50)"
     assert "precision" in axes.get_ylabel() and "recall" in axes.get_xlabel()

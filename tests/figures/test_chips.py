@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers.chip_folders import write_challenge, write_coco
 from matplotlib.contour import QuadContourSet
 
-from rtslib.figures import chips as figures
+from helpers.chip_folders import write_challenge, write_coco
 from rtslib.data.chips import open_chips
 from rtslib.errors import ConfigError
+from rtslib.figures import chips as figures
 from rtslib.synthetic.chips import write_challenge as write_landscape
 
 

@@ -12,11 +12,11 @@ from affine import Affine
 from pyproj import Transformer
 from shapely.geometry import box
 
-from rtslib.figures import overview
-from rtslib.figures.web import page as webmap
-from rtslib.errors import OutputError
-from rtslib.figures.scenes import ground_metres, map_figure, round_down, true_north, zooms
 from rtslib.data.scenes import open_scene
+from rtslib.errors import OutputError
+from rtslib.figures import overview
+from rtslib.figures.scenes import ground_metres, map_figure, round_down, true_north, zooms
+from rtslib.figures.web import page as webmap
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SIZE, CORNER, PIXEL = 200, (500_000.0, 7_700_000.0), 10.0
@@ -126,9 +126,7 @@ def test_texts_say_score_and_area(detections, scene):
     assert first["properties"]["title"] == "Detection 1" and first["properties"]["score"] == 0.91
     assert first["properties"]["text"].split("\n")[:2] == ["score 0.91", "area 24.02 ha"]  # 2,400 px x 100 m2
     assert second["properties"]["text"].endswith("cut by the edge of the scene")
-    assert webmap.geojson(scene.truth, "Known slump")["features"][1]["properties"]["text"].startswith(
-        "area 6.00 ha"
-    )
+    assert webmap.geojson(scene.truth, "Known slump")["features"][1]["properties"]["text"].startswith("area 6.00 ha")
 
 
 def test_an_existing_map_is_kept(scene, detections, page):
@@ -182,9 +180,7 @@ def test_small_slumps_get_a_closer_look(scene, detections):
 
 def test_north_and_lengths():
     assert true_north("EPSG:32608", 500_000, 7_700_000) == pytest.approx(90, abs=0.01)
-    assert true_north("EPSG:3413", -1_988_000, -296_000) == pytest.approx(
-        8.5, abs=0.1
-    )  # points along the pole
+    assert true_north("EPSG:3413", -1_988_000, -296_000) == pytest.approx(8.5, abs=0.1)  # points along the pole
     assert ground_metres("EPSG:32608", 500_000, 7_700_000, 1000) == pytest.approx(1000.4, abs=0.05)
     assert [round_down(v) for v in (1, 4.9, 5, 730, 0.03)] == [1, 2, 5, 500, 0.02]
 
@@ -206,9 +202,7 @@ def opened(browser, path, whole=True):
     """Open a page from disk; return it with the requests that left the machine and the errors it met."""
     tab = browser.new_page(viewport={"width": 900, "height": 700})
     away, errors = [], []
-    tab.on(
-        "request", lambda r: away.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None
-    )
+    tab.on("request", lambda r: away.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None)
     tab.on("pageerror", lambda e: errors.append(str(e)))
     tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     tab.goto(path.as_uri())
@@ -238,9 +232,7 @@ def colours(tab):
 
 
 def pixel_of(tab, shape):
-    x, y = Transformer.from_crs("EPSG:32608", "EPSG:4326", always_xy=True).transform(
-        *shape.centroid.coords[0]
-    )
+    x, y = Transformer.from_crs("EPSG:32608", "EPSG:4326", always_xy=True).transform(*shape.centroid.coords[0])
     p = tab.evaluate("c => rtsMap.project(c)", [x, y])
     return p["x"], p["y"]
 

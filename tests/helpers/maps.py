@@ -11,9 +11,9 @@ from scipy import ndimage
 from shapely.geometry import box
 
 from rtslib.config import Config
+from rtslib.data.scenes import open_scene
 from rtslib.mapping.maps import map_region
 from rtslib.mapping.plan import Options
-from rtslib.data.scenes import open_scene
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 7_700_000)
 CONFIG = Config(modalities={"terrain": ["relative_elevation"]})
@@ -30,27 +30,17 @@ class Threshold(torch.nn.Module):
         (image,), (valid,) = batch["images"].values(), batch["valid"].values()
         assert image.dtype == torch.float32 and valid.dtype == torch.bool
         self.batches.append(len(image))
-        return [
-            self._one(i[0, :h, :w], v[:h, :w])
-            for i, v, (h, w) in zip(image, valid, batch["sizes"], strict=True)
-        ]
+        return [self._one(i[0, :h, :w], v[:h, :w]) for i, v, (h, w) in zip(image, valid, batch["sizes"], strict=True)]
 
     def _one(self, image, valid):
         labels, n = ndimage.label(((image > 5) & valid).numpy(), structure=np.ones((3, 3)))
         masks = [labels == k for k in range(1, n + 1)]
         scores = [float("nan") if self.nan else float(image[torch.from_numpy(m)].max()) / 10 for m in masks]
         stacked = torch.from_numpy(np.array(masks, dtype=np.float32).reshape(n, *image.shape))
-        return {
-            "scores": torch.tensor(scores),
-            "masks": stacked,
-            "labels": torch.ones(n),
-            "boxes": torch.zeros(n, 4),
-        }
+        return {"scores": torch.tensor(scores), "masks": stacked, "labels": torch.ones(n), "boxes": torch.zeros(n, 4)}
 
 
-def write(
-    path, values, name="relative_elevation", crs="EPSG:32608", transform=TRANSFORM, nodata=-999.0, **tags
-):
+def write(path, values, name="relative_elevation", crs="EPSG:32608", transform=TRANSFORM, nodata=-999.0, **tags):
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {"driver": "GTiff", "height": values.shape[0], "width": values.shape[1], "count": 1, "crs": crs,
                "transform": transform, "dtype": values.dtype, "nodata": nodata}  # fmt: skip

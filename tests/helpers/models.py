@@ -6,8 +6,18 @@ from rtslib.config import Config
 
 BANDS = {"rgb": 3, "spectral": 3, "terrain": 2}
 SMALL = {
-    "backbone": "nano", "fpn_channels": 32, "head_channels": 32, "head_fc": 32, "head_convs": 1, "roi_samples": 16,
-    "proposals": 40, "rpn_pre_nms": 60, "rpn_samples": 32, "roi_sampling": 2, "max_dets": 10, "drop_path": 0.0,
+    "backbone": "nano",
+    "fpn_channels": 32,
+    "head_channels": 32,
+    "head_fc": 32,
+    "head_convs": 1,
+    "roi_samples": 16,
+    "proposals": 40,
+    "rpn_pre_nms": 60,
+    "rpn_samples": 32,
+    "roi_sampling": 2,
+    "max_dets": 10,
+    "drop_path": 0.0,
 }
 
 #: A model small enough to train within seconds.

@@ -1,7 +1,6 @@
 """Truth and predictions whose scores are known by hand."""
 
 from helpers.chip_folders import box_mask
-
 from rtslib.data.masks import encode
 
 

@@ -1,8 +1,8 @@
 """A tiny landscape, and runs of one epoch on it, as fixtures."""
 
 import pytest
-from helpers.models import SMALL
 
+from helpers.models import SMALL
 from rtslib.config import Config
 from rtslib.data.chips import open_chips
 from rtslib.synthetic.chips import write_challenge

@@ -6,8 +6,8 @@ import geopandas as gpd
 import pytest
 from shapely.geometry import Polygon, box
 
-from rtslib.mapping.arts import COLUMNS, to_arts
 from rtslib.errors import ConfigError, DataError
+from rtslib.mapping.arts import COLUMNS, to_arts
 
 #: The header of `input_data/Metadata_Format_Summary.csv` of ARTS v6.0.0, in its order.
 ARTS = ["CentroidLat", "CentroidLon", "RegionName", "CreatorLab", "BaseMapDate", "BaseMapSource", "BaseMapResolution",
@@ -42,7 +42,15 @@ def test_columns_order_and_crs(found):
 
 def test_what_a_map_cannot_know_is_empty(found):
     got = to_arts(found, **GIVEN)
-    for name in ("MergedRTS", "SplitRTS", "NewRTS", "StabilizedRTS", "UnknownRelationship", "ContributionDate", "BaseMapID"):
+    for name in (
+        "MergedRTS",
+        "SplitRTS",
+        "NewRTS",
+        "StabilizedRTS",
+        "UnknownRelationship",
+        "ContributionDate",
+        "BaseMapID",
+    ):
         assert got[name].tolist() == ["", ""], name
     assert to_arts(found, **GIVEN, contribution_date="2026-01-31")["ContributionDate"].tolist() == ["2026-01-31"] * 2
 

@@ -15,13 +15,14 @@ from scipy import ndimage
 from shapely.geometry import Polygon
 
 from helpers.maps import CONFIG, TRANSFORM, Threshold, blobs, map_scene, on_ground, write
-from rtslib.data.chips import open_chips
 from rtslib.config import Config
-from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
+from rtslib.data.chips import open_chips
 from rtslib.data.ground import equal_area_crs, measure
+from rtslib.data.scenes import mosaic_group, open_scene
+from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
 from rtslib.evaluation.polygons import match_polygons
 from rtslib.mapping.polygons import COLUMNS, MAP_FILE, PARQUET_FILE
-from rtslib.data.scenes import mosaic_group, open_scene
+
 
 @pytest.fixture
 def scene(tmp_path):
@@ -79,8 +80,14 @@ def test_the_map_is_the_same_whatever_the_origin_of_the_windows(seed, shift, kno
     with TemporaryDirectory() as folder:
         folder = Path(folder)
         with rasterio.open(blobs(folder / "a", seed=seed) / "dem.tif") as dem:
-            write(folder / "b" / "dem.tif", dem.read(1)[shift:, shift:], transform=TRANSFORM @ Affine.translation(shift, shift))
-        one, other = (map_scene(Ragged(k), CONFIG, folder / k2, folder / f"{k2}_out", *knobs) for k, k2 in ((1, "a"), (2, "b")))
+            write(
+                folder / "b" / "dem.tif",
+                dem.read(1)[shift:, shift:],
+                transform=TRANSFORM @ Affine.translation(shift, shift),
+            )
+        one, other = (
+            map_scene(Ragged(k), CONFIG, folder / k2, folder / f"{k2}_out", *knobs) for k, k2 in ((1, "a"), (2, "b"))
+        )
     away = on_ground(shift + 1, shift + 1, 255, 255)
     inner = one[one.within(away) & (one.area >= 100 * 300)]
     assert len(inner)
@@ -206,9 +213,7 @@ def test_truth_is_read_into_the_scene_crs_and_checked(scene):
 
 
 def score_of(found, truth, iou=0.5):
-    pred = gpd.GeoDataFrame(
-        {"score": [s for s, _ in found]}, geometry=[g for _, g in found], crs="EPSG:32608"
-    )
+    pred = gpd.GeoDataFrame({"score": [s for s, _ in found]}, geometry=[g for _, g in found], crs="EPSG:32608")
     return match_polygons(pred, gpd.GeoDataFrame(geometry=truth, crs="EPSG:32608"), iou)
 
 
@@ -270,9 +275,7 @@ def test_a_mosaic_refuses_what_it_cannot_join(chipset, tmp_path):
     coarse = TRANSFORM @ Affine.scale(2)
     (chipset / "chips.csv").write_text("chip,group\na,7\nb,7\n")
     write(chipset / "dem" / "b.tif", np.zeros((32, 32), dtype=np.int16), transform=coarse, nodata=-32768)
-    write(
-        chipset / "mask" / "b.tif", np.zeros((32, 32), dtype=np.uint8), "rts", transform=coarse, nodata=None
-    )
+    write(chipset / "mask" / "b.tif", np.zeros((32, 32), dtype=np.uint8), "rts", transform=coarse, nodata=None)
     with pytest.raises(DataError, match="pixels of 20"):
         mosaic_group(open_chips(chipset), "7", tmp_path / "m")
     write(chipset / "dem" / "b.tif", np.zeros((32, 32), dtype=np.int16), nodata=-32768)

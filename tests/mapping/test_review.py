@@ -70,7 +70,12 @@ def test_a_map_without_slumps_has_an_empty_queue(tmp_path):
 def test_decisions_read_back_as_true_false_or_missing(tmp_path):
     write_review(FOUR, tmp_path / "r.gpkg")
     got = read_review(decide(tmp_path / "r.gpkg", id_2=(True, "fresh scar", "HR"), id_4=(False, "river bank", "")))
-    assert said(got) == {3: [None, "", ""], 2: [True, "fresh scar", "HR"], 4: [False, "river bank", ""], 1: [None, "", ""]}
+    assert said(got) == {
+        3: [None, "", ""],
+        2: [True, "fresh scar", "HR"],
+        4: [False, "river bank", ""],
+        1: [None, "", ""],
+    }
 
 
 def test_a_new_map_keeps_decisions_by_overlap_and_not_by_number(tmp_path):

@@ -97,7 +97,9 @@ def test_a_map_does_not_go_on_with_something_else(scene, tmp_path):
     there = markers(out)
     for change, said in (({"overlap": 16}, "options.overlap"), ({"provenance": {"model_sha256": "b"}}, "model_sha256")):
         with pytest.raises(OutputError, match=f"cannot be resumed, as {said}"):
-            map_scene(Threshold(), CONFIG, scene, out, resume=True, **{"provenance": {"model_sha256": "a"}, **KNOBS, **change})
+            map_scene(
+                Threshold(), CONFIG, scene, out, resume=True, **{"provenance": {"model_sha256": "a"}, **KNOBS, **change}
+            )
     os.utime(scene / "dem.tif", (1, 1))
     with pytest.raises(OutputError, match=r"cannot be resumed, as files\..*dem.tif changed"):
         map_scene(Threshold(), CONFIG, scene, out, resume=True, provenance={"model_sha256": "a"}, **KNOBS)

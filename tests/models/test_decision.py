@@ -4,15 +4,15 @@ import shutil
 
 import pytest
 import torch
+
 from helpers.models import made_batch, small_config
 from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
-
-from rtslib.data.chips import open_chips
 from rtslib.config import Config
-from rtslib.models.decision import Decision, join, mask_nms
+from rtslib.data.chips import open_chips
 from rtslib.errors import ConfigError, OutputError, WeightsError
-from rtslib.training.predict import predict
+from rtslib.models.decision import Decision, join, mask_nms
 from rtslib.training.identity import joined
+from rtslib.training.predict import predict
 from rtslib.training.runs import load_run, read_run
 
 
@@ -91,7 +91,10 @@ def test_joined_runs_answer_as_the_runs_do(data, unimodal, tmp_path):  # noqa: F
     assert isinstance(model, Decision) and found.fusion == "decision" and list(found.modalities) == ["rgb", "terrain"]
     chips = open_chips(data)
     four = chips.labelled()[:4]
-    alone, without = predict(load_run(runs["rgb"])[0], chips, four), predict(model, chips, four, hidden={"terrain": "all"})
+    alone, without = (
+        predict(load_run(runs["rgb"])[0], chips, four),
+        predict(model, chips, four, hidden={"terrain": "all"}),
+    )
     assert 0 < len(without) <= len(alone)  # masks suppress what boxes let pass
     assert {round(r["score"], 5) for r in without} <= {round(r["score"], 5) for r in alone}
     record = read_run(folder)
@@ -104,7 +107,9 @@ def test_joined_runs_answer_as_the_runs_do(data, unimodal, tmp_path):  # noqa: F
     shutil.copytree(runs["terrain"], other["terrain"])
     Config.load(other["terrain"] / "config.json").updated(temperature=3.0).save(other["terrain"] / "config.json")
     assert joined(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before  # the same: kept
-    assert joined(other, folder) == folder and (tmp_path / "decision.previous" / "model.pt").stat().st_mtime_ns == before
+    assert (
+        joined(other, folder) == folder and (tmp_path / "decision.previous" / "model.pt").stat().st_mtime_ns == before
+    )
     with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
         join({"rgb": runs["rgb"], "terrain": runs["rgb"]}, tmp_path / "wrong")
     assert Config.load(runs["rgb"] / "config.json").temperature > 0

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers.models import made_batch, small_config
 
+from helpers.models import made_batch, small_config
+from rtslib.errors import ConfigError
 from rtslib.models.cascade import match_boxes, nonempty, pool_regions
 from rtslib.models.detector import build_model
-from rtslib.errors import ConfigError
 from rtslib.models.mask_head import AT_ONCE, crop_masks, paste_masks
 from rtslib.models.rpn import Anchors
 from rtslib.models.strategies import STRATEGIES
@@ -112,7 +112,9 @@ def test_padding_and_batch_mates_change_nothing():
     both = made_batch(sizes=((64, 64), (64, 96)))
     alone = made_batch(sizes=((64, 64), (64, 96)))
     alone = {
-        **alone, "sizes": alone["sizes"][1:], "images": {m: x[1:] for m, x in alone["images"].items()},
+        **alone,
+        "sizes": alone["sizes"][1:],
+        "images": {m: x[1:] for m, x in alone["images"].items()},
         "valid": {m: x[1:] for m, x in alone["valid"].items()},
     }
     with torch.inference_mode():

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.models import SMALL, made_batch, small_config
 
-from rtslib.data.chips import open_chips
-from rtslib.config import Config
-from rtslib.models.detector import build_model
-from rtslib.models.names import common_weights, engine_names, fit_weights, renamed, turned
-from rtslib.errors import EngineError, WeightsError
-from rtslib.models.mvit import MViT
+from helpers.models import SMALL, made_batch, small_config
 from rtslib.benchmarks.parity import both_engines, compare_answers, redraw, their_mvit
+from rtslib.config import Config
+from rtslib.data.chips import open_chips
+from rtslib.errors import EngineError, WeightsError
+from rtslib.models.detector import build_model
+from rtslib.models.mvit import MViT
+from rtslib.models.names import common_weights, engine_names, fit_weights, renamed, turned
 from rtslib.training.runs import load_run, load_weights
 from rtslib.training.train import train
 
@@ -47,9 +47,7 @@ def test_without_detectron2_the_error_says_how_to_get_it(monkeypatch):
         importlib.import_module("rtslib.models.detectron2.lazyparts")
 
 
-@pytest.mark.parametrize(
-    "knobs", [{}, {"head_norm": "BN", "head_convs": 2}, {"fusion": "data", "head_convs": 0}]
-)
+@pytest.mark.parametrize("knobs", [{}, {"head_norm": "BN", "head_convs": 2}, {"fusion": "data", "head_convs": 0}])
 def test_names_go_both_ways_and_none_is_left_over(knobs):
     config = small_config(**knobs)
     state = build_model(config).state_dict()
@@ -66,14 +64,10 @@ def test_the_engines_have_the_same_weights_and_the_same_maps(d2, knobs):
     assert set(theirs.state_dict()) == set(renamed(ours.state_dict(), engine_names(ours.config)))
     back = build_model(ours.config)
     fit_weights(back, common_weights(theirs), "detectron2")
-    assert all(
-        torch.equal(a, b) for a, b in zip(back.state_dict().values(), ours.state_dict().values(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(back.state_dict().values(), ours.state_dict().values(), strict=True))
     batch = made_batch(sizes=((64, 96), (64, 96)))
     batch["valid"]["terrain"][0, 20:40, :50] = False
-    stacked = torch.cat(
-        [x.masked_fill(~batch["valid"][m][:, None], torch.nan) for m, x in batch["images"].items()], 1
-    )
+    stacked = torch.cat([x.masked_fill(~batch["valid"][m][:, None], torch.nan) for m, x in batch["images"].items()], 1)
     with torch.inference_mode():
         a, b = ours.pyramid(batch["images"], batch["valid"]), theirs.backbone(stacked)
     assert list(b) == ["p2", "p3", "p4", "p5", "p6"]
@@ -127,9 +121,7 @@ def test_masks_are_those_that_detectron2_pastes(d2):
     boxes = torch.cat([corner, corner + 1 + torch.rand(6, 2, generator=generator) * 60], 1).clamp(max=96)
     boxes[5, 2] = boxes[5, 0]  # no area: both drop it
     theirs = detector_postprocess(
-        Instances((96, 96), pred_boxes=Boxes(boxes.clone()), scores=torch.ones(6), pred_masks=probs[:, None]),
-        96,
-        96,
+        Instances((96, 96), pred_boxes=Boxes(boxes.clone()), scores=torch.ones(6), pred_masks=probs[:, None]), 96, 96
     )
     ours = chip_detections(boxes, torch.ones(6), probs, (96, 96), 1.0)
     assert len(ours["boxes"]) == len(theirs) == 5
@@ -193,9 +185,7 @@ def test_a_run_of_one_engine_goes_on_in_the_other(d2, data, tmp_path):
     from rtslib.training.predict import predict
 
     chipset = open_chips(data)
-    config = Config.make(
-        {"modalities": {"rgb": ["red", "green", "blue"]}, **SMALL, "epochs": 1, "score_thresh": 0.0}
-    )
+    config = Config.make({"modalities": {"rgb": ["red", "green", "blue"]}, **SMALL, "epochs": 1, "score_thresh": 0.0})
     config = config.updated(engine="detectron2", val_every=1, ema=0.9)
     run = train(chipset, tmp_path / "rgb", config, progress=False)
     theirs, found = load_run(run)
@@ -207,9 +197,7 @@ def test_a_run_of_one_engine_goes_on_in_the_other(d2, data, tmp_path):
     assert len(a) == len(b) > 0 and [x["segmentation"] for x in a] == [x["segmentation"] for x in b]
     assert max(abs(x["score"] - y["score"]) for x, y in zip(a, b, strict=True)) < 1e-5
     fused = config.updated(modalities={"rgb": config.modalities["rgb"], "spectral": ["nir", "ndvi"]}, ema=0.0)
-    second = train(
-        chipset, tmp_path / "fused", fused.updated(freeze_epochs=1), init={"rgb": run}, progress=False
-    )
+    second = train(chipset, tmp_path / "fused", fused.updated(freeze_epochs=1), init={"rgb": run}, progress=False)
     a, b = load_weights(run / "model.pt"), load_weights(second / "model.pt")
     assert all(torch.equal(a[k], b[k]) for k in a if k.startswith("backbones."))
     assert not torch.equal(a["fpn.inner_blocks.0.0.weight"], b["fpn.inner_blocks.0.0.weight"])
@@ -223,13 +211,7 @@ def test_detectron2s_own_loop_trains_and_evaluates_it(d2, data, tmp_path):
     import rtslib.models.detectron2.lazyconfig as here  # the file itself, to know where it lies
 
     cfg = LazyConfig.load(here.__file__)
-    knobs = {
-        **SMALL,
-        "batch_size": 2,
-        "seed": 3,
-        "scale": 1.5,
-        "modalities": {"terrain": ["relative_elevation"]},
-    }
+    knobs = {**SMALL, "batch_size": 2, "seed": 3, "scale": 1.5, "modalities": {"terrain": ["relative_elevation"]}}
     cfg.rts.data = str(data)
     cfg.rts.knobs.update(knobs)
     cfg = LazyConfig.apply_overrides(cfg, [f"train.output_dir={tmp_path}", "rts.knobs.score_thresh=0.0"])

@@ -7,12 +7,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers.models import made_batch, small_config
 
-from rtslib.models.detector import build_model
-from rtslib.models.names import common_weights, engine_names, mvit_names, renamed, turned
+from helpers.models import made_batch, small_config
 from rtslib.errors import WeightsError
+from rtslib.models.detector import build_model
 from rtslib.models.mvit import SIZES, MViT
+from rtslib.models.names import common_weights, engine_names, mvit_names, renamed, turned
 from rtslib.models.zoo import load_zoo, read_checkpoint
 
 COCO = {"head_norm": "BN", "mvit_like": "detectron2"}
@@ -54,22 +54,14 @@ def test_a_zoo_file_gives_backbone_pyramid_and_heads(tmp_path, caplog):
     heads |= {f"roi_heads.mask_head.predictor.{w}" for w in ("weight", "bias")}
     assert set(done.dropped) == heads and done.unmatched == ["roi_heads.keypoint_head.weight"]
     assert set(done.taken) == set(state) - heads
-    named = {
-        "heads.stages.0.cls.bias",
-        "heads.stages.2.cls.weight",
-        "mask_head.logit.bias",
-        "mean_rgb",
-        "std_rgb",
-    }
+    named = {"heads.stages.0.cls.bias", "heads.stages.2.cls.weight", "mask_head.logit.bias", "mean_rgb", "std_rgb"}
     assert named < set(done.untouched) and len(done.untouched) == 10
     assert "cls_score" in caplog.text and "nothing here for: roi_heads.keypoint_head.weight" in caplog.text
     own = common_weights(model)
     assert torch.equal(own["backbones.rgb.stages.0.blocks.0.attn.qkv.weight"],
                        state["backbone.bottom_up.blocks.0.attn.qkv.weight"])  # fmt: skip
     assert torch.equal(own["fpn.layer_blocks.3.0.bias"], state["backbone.fpn_output5.bias"])
-    assert torch.equal(
-        own["mask_head.convs.1.running_var"], state["roi_heads.mask_head.mask_fcn1.norm.running_var"]
-    )
+    assert torch.equal(own["mask_head.convs.1.running_var"], state["roi_heads.mask_head.mask_fcn1.norm.running_var"])
     assert torch.equal(own["heads.stages.1.box.weight"], state["roi_heads.box_predictor.1.bbox_pred.weight"])
 
 
@@ -152,9 +144,7 @@ def test_what_does_not_fit_is_refused_or_listed(tmp_path):
     done = load_zoo(model, path)
     assert done.unmatched and all("norm.running" in k or "num_batches" in k for k in done.unmatched)
     wide = load_zoo(build_model(small_config(("rgb",), **COCO, fpn_channels=48)), path)
-    assert "backbone.fpn_lateral2.weight" in wide.unmatched and not [
-        k for k in wide.unmatched if "bottom_up" in k
-    ]
+    assert "backbone.fpn_lateral2.weight" in wide.unmatched and not [k for k in wide.unmatched if "bottom_up" in k]
 
 
 @pytest.mark.parametrize("size", ["nano", "tiny", "small", "base"])
@@ -192,9 +182,7 @@ def test_a_file_that_detectron2s_checkpointer_wrote(tmp_path, writer):
     path = tmp_path / "model_final.pth"
     if writer == "pkl":
         path = write_pkl(tmp_path / "model_final.pkl", theirs.state_dict())
-        assert set(checkpointer._load_file(str(path))["model"]) == set(
-            theirs.state_dict()
-        )  # as a file of its zoo
+        assert set(checkpointer._load_file(str(path))["model"]) == set(theirs.state_dict())  # as a file of its zoo
     fresh = build_model(config)
     done = load_zoo(fresh, path)
     assert done.dropped == done.unmatched == [] and set(done.untouched) == {"mean_rgb", "std_rgb"}

@@ -4,8 +4,8 @@ import pytest
 
 from rtslib.config import PROFILES, Config
 from rtslib.errors import ConfigError
-from rtslib.study.plan import FUSED, STAGES_OF, TRIED_WITHOUT, needed, transfer, two_stage
 from rtslib.models.strategies import STRATEGIES
+from rtslib.study.plan import FUSED, STAGES_OF, TRIED_WITHOUT, needed, transfer, two_stage
 
 NAMES = ("rgb", "spectral", "terrain")
 
@@ -16,7 +16,9 @@ def epochs(run, settings):
 
 def test_every_strategy_is_in_the_study():
     plan = two_stage(NAMES)
-    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision"} and set(FUSED) == set(STRATEGIES) - {"data"}
+    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision"} and set(FUSED) == set(STRATEGIES) - {
+        "data"
+    }
     assert {*STAGES_OF, *TRIED_WITHOUT} <= set(plan)
 
 

@@ -6,10 +6,10 @@ import pytest
 from affine import Affine
 from shapely.geometry import box
 
-from rtslib.study import scene as mapstudy
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.errors import DataError
 from rtslib.data.scenes import Scene
+from rtslib.errors import DataError
+from rtslib.study import scene as mapstudy
 
 
 def chip(k, group, crs="EPSG:32608", size=(200, 96)):

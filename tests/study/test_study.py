@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 
 import rtslib.config
-from rtslib.data import tables
-from rtslib.figures import examples
-from rtslib.study import scores as runscores, study
-from rtslib.training import identity as runkeys
 from rtslib.config import Config
-from rtslib.errors import ConfigError, DataError, OutputError
-from rtslib.files import write_json
+from rtslib.data import tables
 from rtslib.data.masks import encode
+from rtslib.errors import ConfigError, DataError, OutputError
+from rtslib.figures import examples
+from rtslib.files import write_json
+from rtslib.study import scores as runscores
+from rtslib.study import study
+from rtslib.training import identity as runkeys
 
 TINY = {
     "backbone": "nano", "fpn_channels": 16, "head_channels": 16, "head_fc": 32, "head_convs": 0,
@@ -32,9 +33,7 @@ def prepared(tmp_path_factory):
     profile = {"chips": 18, "size": 64, "pretrain": TINY, "finetune": TINY}
     patch.setattr(rtslib.config, "PROFILES", {"mini": profile}, raising=False)
     patch.setattr(study, "ROOT", folder)
-    yield SimpleNamespace(
-        folder=folder, out=folder / "out", opened=study.prepare("", "mini", 1, folder / "out")
-    )
+    yield SimpleNamespace(folder=folder, out=folder / "out", opened=study.prepare("", "mini", 1, folder / "out"))
     patch.undo()
 
 
@@ -50,9 +49,7 @@ def test_prepare_makes_the_landscape_once(prepared):
     sides = pd.read_csv(prepared.out / "tables" / "sides.csv")
     assert sides["chips"].sum() == 18 and list(sides["side"]) == ["train", "val", "test"]
     assert sides["instances"].sum() == sum(map(len, chips.instances.values()))
-    assert (
-        json.loads((prepared.out / "tables" / "data.json").read_text())["fingerprint"] == chips.fingerprint()
-    )
+    assert json.loads((prepared.out / "tables" / "data.json").read_text())["fingerprint"] == chips.fingerprint()
 
 
 def test_unknown_profile_and_run_are_refused(prepared):
@@ -83,9 +80,7 @@ def test_two_stages_end_to_end_and_are_not_repeated(prepared, monkeypatch):
     assert np.isnan(row["AP50_low"]) or row["AP50_low"] <= row["AP50_high"]
     gains = runscores.gains(fused, [runs["rgb"], fused], chips, split)
     assert list(gains["over"]) == ["rgb", "residual_cross_attention"] and gains["AP50_gain"][1] == 0
-    assert gains["AP50_gain"][0] == pytest.approx(
-        row["AP50"] - runscores.score(runs["rgb"], chips, split)["AP50"]
-    )
+    assert gains["AP50_gain"][0] == pytest.approx(row["AP50"] - runscores.score(runs["rgb"], chips, split)["AP50"])
     curve = runscores.curve_table([runs["rgb"], fused], chips, split)
     assert len(curve) == 202 and list(curve["model"].unique()) == ["rgb", "residual_cross_attention"]
     assert list(runscores.log_table([runs["rgb"], fused])["model"]) == ["rgb", "residual_cross_attention"]
@@ -97,12 +92,8 @@ def test_two_stages_end_to_end_and_are_not_repeated(prepared, monkeypatch):
 
 
 def test_why_no_fusion_says_what_there_is():
-    one = SimpleNamespace(
-        modalities=lambda: {"rgb": ("red", "green", "blue")}, bands=("red", "green", "blue")
-    )
-    assert study.why_no_fusion(one).startswith(
-        "This data set has one complete modality, rgb (bands: red, green, blue)"
-    )
+    one = SimpleNamespace(modalities=lambda: {"rgb": ("red", "green", "blue")}, bands=("red", "green", "blue"))
+    assert study.why_no_fusion(one).startswith("This data set has one complete modality, rgb (bands: red, green, blue)")
     two = SimpleNamespace(modalities=lambda: {"rgb": (), "terrain": ()}, bands=())
     assert study.why_no_fusion(two) == ""
 
@@ -176,20 +167,12 @@ def test_runs_are_recognised_by_data_config_split_and_code(tmp_path, fake_train,
     again(epochs=2, data="b", split=split.assign(side="test"))
     assert len(fake_train) == 5
     said = capsys.readouterr().out.splitlines()
-    assert (
-        len(said) == 4
-        and said[-1] == "rgb: code changed since it was trained; kept as rgb.previous, trained anew"
-    )
+    assert len(said) == 4 and said[-1] == "rgb: code changed since it was trained; kept as rgb.previous, trained anew"
     assert sorted(p.name for p in folder.parent.iterdir()) == ["rgb", "rgb.code", "rgb.previous"]
 
 
 def test_code_hash_follows_imports_and_ignores_comments(tmp_path, monkeypatch):
-    for name, text in {
-        "train": "from rtslib import model",
-        "predict": "",
-        "model": "x = 1",
-        "charts": "y = 1",
-    }.items():
+    for name, text in {"train": "from rtslib import model", "predict": "", "model": "x = 1", "charts": "y = 1"}.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setattr(runkeys, "__file__", str(tmp_path / "runkeys.py"))
 
@@ -211,13 +194,7 @@ def test_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "rgb" / "thesis.txt").write_text("dear")
     chips = FakeSet("a")
     with pytest.raises(OutputError, match="is not empty and holds no run"):
-        train(
-            chips,
-            tmp_path / "rgb",
-            Config(),
-            split=pd.DataFrame({"chip": [1], "side": ["train"]}),
-            resume=True,
-        )
+        train(chips, tmp_path / "rgb", Config(), split=pd.DataFrame({"chip": [1], "side": ["train"]}), resume=True)
     assert (tmp_path / "rgb" / "thesis.txt").read_text() == "dear"
 
 
@@ -250,12 +227,7 @@ def rectangle(y0: int, y1: int, x0: int, x1: int) -> dict:
 
 def test_matches_take_each_instance_once():
     truth = [rectangle(0, 10, 0, 10), rectangle(10, 20, 10, 20)]
-    found = [
-        rectangle(0, 10, 0, 10),
-        rectangle(0, 10, 0, 9),
-        rectangle(10, 20, 10, 14),
-        rectangle(10, 20, 10, 15),
-    ]
+    found = [rectangle(0, 10, 0, 10), rectangle(0, 10, 0, 9), rectangle(10, 20, 10, 14), rectangle(10, 20, 10, 15)]
     results = [{"segmentation": rle, "score": 0.9} for rle in found]
     assert examples.matches(results, truth) == [True, False, False, True]  # twice; IoU 0.4; IoU 0.5
     assert examples.matches([], truth) == [] and examples.matches(results, []) == [False] * 4
@@ -272,9 +244,7 @@ def test_detections_figure_draws_labels_and_results(prepared):
     first, second = figure.axes[1], figure.axes[2]
     assert [t.get_text() for t in first.texts] == ["0.75"] and not second.lines
     assert {line.get_linestyle() for line in first.lines} == {"-"}  # it matches
-    assert figure.axes[0].get_title() == "labels" and len(figure.axes[0].lines) >= len(
-        chips.instances[shown[0].id]
-    )
+    assert figure.axes[0].get_title() == "labels" and len(figure.axes[0].lines) >= len(chips.instances[shown[0].id])
 
 
 def test_true_colour_keeps_the_void_black_and_the_order_of_bands():
@@ -284,7 +254,5 @@ def test_true_colour_keeps_the_void_black_and_the_order_of_bands():
     image = examples.true_colour(SimpleNamespace(bands=("blue", "green", "red"), read=lambda c: pixels), chip)
     assert image.shape == (4, 5, 3) and image.dtype == np.uint8
     assert image[0, 0].tolist() == [0, 0, 0] and image[2, 2].tolist() == [255, 127, 0]
-    empty = SimpleNamespace(
-        bands=("blue", "green", "red"), read=lambda c: np.full((3, 4, 5), np.nan, np.float32)
-    )
+    empty = SimpleNamespace(bands=("blue", "green", "red"), read=lambda c: np.full((3, 4, 5), np.nan, np.float32))
     assert not examples.true_colour(empty, chip).any()

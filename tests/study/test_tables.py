@@ -12,18 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from helpers.chip_folders import box_mask
 from helpers.models import small_config
 from helpers.scored import truth_and_results
-
-from rtslib.figures import studies as studycharts
-from rtslib.study import tables as fusionstudy, grid, redraw, study
+from rtslib.config import PROFILES
+from rtslib.data.masks import encode
+from rtslib.errors import ConfigError
 from rtslib.evaluation.bootstrap import ap_draws, hits
 from rtslib.evaluation.boundary import boundary, boundary_iou
-from rtslib.config import PROFILES
-from rtslib.errors import ConfigError
+from rtslib.figures import studies as studycharts
 from rtslib.models.macs import pyramid_macs
-from rtslib.data.masks import encode
+from rtslib.study import grid, redraw, study
+from rtslib.study import tables as fusionstudy
 from rtslib.study.rows import Judged, _at_threshold, curve_rows, reliability_rows
 from rtslib.synthetic.chips import write_challenge
 
@@ -72,10 +73,18 @@ def check_tables(out: Path, models: Path) -> None:
     assert runs.loc["residual_frozen", "trained_parameters"] < runs.loc["residual_frozen", "parameters"] / 2
     assert runs.loc["decision", "trained_parameters"] == 0 and np.isnan(runs.loc["decision", "seconds_per_step"])
     assert runs.loc["decision", "macs"] == runs.loc[["rgb", "spectral", "terrain"], "macs"].sum()
-    assert runs.loc["data", "image_passes"] == runs.loc["residual_frozen", "image_passes"] == runs.loc["decision", "image_passes"]
+    assert (
+        runs.loc["data", "image_passes"]
+        == runs.loc["residual_frozen", "image_passes"]
+        == runs.loc["decision", "image_passes"]
+    )
     assert (runs["peak_memory_mib"] > 200).all() and runs["AP50"].between(0, 1).all()
     missing = pd.read_csv(out / "tables" / "missing.csv")
-    assert set(missing["model"]) == {"data", "decision"} and set(missing["hidden"]) == {"nothing", "terrain", "spectral"}
+    assert set(missing["model"]) == {"data", "decision"} and set(missing["hidden"]) == {
+        "nothing",
+        "terrain",
+        "spectral",
+    }
     gains = pd.read_csv(out / "tables" / "gains.csv")
     assert set(gains["over"]) == {"data", "rgb_continued"} and len(gains) == 16
     assert {p.stem for p in redraw.draw_all(out)} == {  # no `compute`: of the ways to train there is one
@@ -139,7 +148,9 @@ def test_means_are_over_seeds():
     rows = {k: [1.0, 2.0] for k in fusionstudy.AVERAGED} | {"model": ["a", "a"], "AP50": [0.2, 0.4]}
     same = ("fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before", "image_passes",
             "macs", "chips", "instances")  # fmt: skip
-    table = fusionstudy.model_table(pd.DataFrame(rows | {k: [7, 7] for k in same}), {"a": np.linspace(0, 1, 1001)}, {"a": np.linspace(0, 2, 1001)})
+    table = fusionstudy.model_table(
+        pd.DataFrame(rows | {k: [7, 7] for k in same}), {"a": np.linspace(0, 1, 1001)}, {"a": np.linspace(0, 2, 1001)}
+    )
     assert tuple(table.loc[0, ["AP25_low", "AP25_high"]]) == pytest.approx((0.05, 1.95))
     row = table.iloc[0]
     assert row["AP50"] == pytest.approx(0.3) and row["AP50_sd"] == pytest.approx(0.02**0.5) and row["seeds"] == 2
@@ -228,13 +239,15 @@ def test_charts_of_a_study(tmp_path):
 def test_steps_are_timed_once_for_models_that_cost_the_same(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from rtslib.training import steptime
     from rtslib.files import write_json
+    from rtslib.training import steptime
 
     def run(name, init=(), steps=10, data="a", **knobs):
         folder = tmp_path / name
         small_config(("rgb",), epochs=2, **knobs).save(folder / "config.json")
-        write_json(folder / "run.json", {"init": {n: f"../{n}" for n in init}, "steps": steps, "data_fingerprint": data})
+        write_json(
+            folder / "run.json", {"init": {n: f"../{n}" for n in init}, "steps": steps, "data_fingerprint": data}
+        )
         return folder
 
     asked = []

@@ -8,10 +8,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rtslib.study import manifest, workbook
 from rtslib.config import parse_pairs
 from rtslib.errors import DataError, OutputError, WorkbookError
 from rtslib.files import sha256
+from rtslib.study import manifest, workbook
 
 
 def make_notebook(path: Path, *sources: str, tags: int = 1) -> Path:
@@ -42,11 +42,7 @@ def test_execute_sets_parameters_and_leaves_a_clean_copy(tmp_path):
     assert "42 x" in texts(copy) and "\nin .\n" in texts(copy)  # the root of the checkout, named "."
     assert "look" in texts(copy) and "<cell>" in texts(copy)
     raw = copy.read_text()
-    assert (
-        str(workbook.ROOT) not in raw
-        and "ipykernel_" not in raw
-        and "widgets" not in json.loads(raw)["metadata"]
-    )
+    assert str(workbook.ROOT) not in raw and "ipykernel_" not in raw and "widgets" not in json.loads(raw)["metadata"]
     assert json.loads(raw)["metadata"]["papermill"]["output_path"].endswith("out/notebooks/01_a.ipynb")
     assert source.read_bytes() == before
     assert sorted(p.name for p in copy.parent.iterdir()) == ["01_a.ipynb"]  # no temporary file stays
@@ -122,11 +118,7 @@ def test_run_writes_copies_log_and_manifest(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "t.csv").read_text() == "smoke,3"
     assert "wrote it" in (tmp_path / "out" / "workbook.log").read_text()
     written = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert (
-        written["seed"] == 3
-        and written["profile"] == "smoke"
-        and written["seconds"].keys() == {"01_a", "02_b"}
-    )
+    assert written["seed"] == 3 and written["profile"] == "smoke" and written["seconds"].keys() == {"01_a", "02_b"}
     assert all(s > 0 for s in written["seconds"].values())
     names = ["notebooks/01_a.ipynb", "notebooks/02_b.ipynb", "t.csv", "workbook.log"]
     assert written["outputs"] == {n: sha256(tmp_path / "out" / n) for n in names}

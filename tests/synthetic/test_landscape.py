@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import rasterio
 
-from rtslib.data import derive, masks
-from rtslib.synthetic import landscape, slumps, chips as synthetic, terrain
 from rtslib.bands import BANDS, CHALLENGE_BANDS
+from rtslib.data import derive, masks
 from rtslib.data.chips import open_chips
-from rtslib.errors import ConfigError, OutputError
 from rtslib.data.scenes import open_scene
-from rtslib.synthetic.sites import make_site
+from rtslib.errors import ConfigError, OutputError
+from rtslib.synthetic import chips as synthetic
+from rtslib.synthetic import landscape, slumps, terrain
 from rtslib.synthetic.chips import make_chip, write_challenge, write_scene
+from rtslib.synthetic.sites import make_site
 
 INDEX = {b: i for i, b in enumerate(CHALLENGE_BANDS)}
 

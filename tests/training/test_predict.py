@@ -10,11 +10,11 @@ from torch import nn
 
 from helpers.chip_folders import write_challenge
 from rtslib.data.chips import open_chips
+from rtslib.data.masks import decode, encode
 from rtslib.errors import ConfigError, OutputError, WeightsError
 from rtslib.evaluation.coco import evaluate
-from rtslib.data.masks import decode, encode
-from rtslib.training.predict import predict, write_results
 from rtslib.evaluation.submission import validate
+from rtslib.training.predict import predict, write_results
 
 
 class Painter(nn.Module):

@@ -8,19 +8,20 @@ import time
 
 import pytest
 import torch
-from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
 
-from rtslib.data.chips import open_chips
+from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
 from rtslib.config import Config
-from rtslib.models.detector import build_model
+from rtslib.data.chips import open_chips
+from rtslib.data.splits import load_split
 from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
 from rtslib.files import read_json
-from rtslib.training.loop import Lit, averaging_decay, parameter_groups, rate
-from rtslib.training.logs import read_log
-from rtslib.training.runs import initialise, load_run, load_weights, read_run
-from rtslib.data.splits import load_split
+from rtslib.models.detector import build_model
 from rtslib.study.study import side_chips
+from rtslib.training.logs import read_log
+from rtslib.training.loop import Lit, averaging_decay, parameter_groups, rate
+from rtslib.training.runs import initialise, load_run, load_weights, read_run
 from rtslib.training.train import train
+
 
 def test_a_run_folder_holds_what_it_says(data, unimodal):
     run = unimodal / "rgb"
@@ -67,7 +68,15 @@ def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path):
     whole = train(open_chips(data), tmp_path / "whole", wanted, progress=False)
     wanted.save(tmp_path / "config.json")
     killed = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, str(data), str(killed), str(tmp_path / "config.json"), str(torch.get_num_threads())]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(data),
+        str(killed),
+        str(tmp_path / "config.json"),
+        str(torch.get_num_threads()),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (killed / "last.ckpt").exists():
@@ -219,7 +228,9 @@ def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
     state = model.state_dict()
     assert all(torch.equal(state[k], source[k]) for k in source if not k.startswith(("mean_", "std_")))
     assert state["mean_rgb"].flatten().tolist() == [7.0] * 3 and not torch.equal(state["mean_rgb"], source["mean_rgb"])
-    out = train(open_chips(data), tmp_path / "on", config(data, "rgb", epochs=1), init={"all": unimodal / "rgb"}, progress=False)
+    out = train(
+        open_chips(data), tmp_path / "on", config(data, "rgb", epochs=1), init={"all": unimodal / "rgb"}, progress=False
+    )
     assert (out / read_run(out)["init"]["all"]).resolve() == (unimodal / "rgb").resolve()
     with pytest.raises(WeightsError, match="to start from all of it, train the same"):
         initialise(build_model(other), {"all": unimodal / "terrain"})

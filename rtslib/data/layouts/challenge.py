@@ -19,12 +19,12 @@ import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rtslib.data.annotations import Annotations, decode_instances, image_path, read_annotations
 from rtslib.bands import CHALLENGE_BANDS
+from rtslib.data.annotations import Annotations, decode_instances, image_path, read_annotations
 from rtslib.data.chips import Chip, ChipSet, Instance, source_of
+from rtslib.data.npz import check_npz, read_npz
 from rtslib.errors import DataError, one_line
 from rtslib.files import read_json
-from rtslib.data.npz import check_npz, read_npz
 
 _COLUMNS = ("image_id", "file_name", "height", "width")
 

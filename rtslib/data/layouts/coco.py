@@ -40,9 +40,7 @@ def open_coco(root: Path) -> ChipSet:
         _check_header(path, entry.height, entry.width)
         files.add(path)
         group = source_of(path.stem)
-        chips.append(
-            Chip(number, path.stem, (path,), entry.height, entry.width, group, "train", labelled=True)
-        )
+        chips.append(Chip(number, path.stem, (path,), entry.height, entry.width, group, "train", labelled=True))
     instances, dropped = decode_instances(annotations)
     notes = [f"{dropped} annotations cover no pixel and are left out."] if dropped else []
     extra = {p for p in (root / "images").iterdir() if p.suffix.lower() in SUFFIXES} - files

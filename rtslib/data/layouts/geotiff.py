@@ -18,10 +18,10 @@ from rasterio.errors import RasterioError
 
 from rtslib.bands import BANDS
 from rtslib.data.chips import Chip, ChipSet, Instance
-from rtslib.errors import DataError
-from rtslib.files import inside
 from rtslib.data.masks import MIN_PIXELS, encode, label_instances
 from rtslib.data.rasters import Stack, check_same_grid, open_raster, open_stack, read_grid
+from rtslib.errors import DataError
+from rtslib.files import inside
 
 #: The folder of label rasters; every other folder that holds *.tif is a source.
 LABELS = "mask"

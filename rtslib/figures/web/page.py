@@ -22,13 +22,13 @@ import rasterio.warp
 from affine import Affine
 from rasterio.crs import CRS
 
-from rtslib.figures import overview
-from rtslib.figures.web import panel as webpanel
-from rtslib.errors import OutputError
-from rtslib.files import write_text
-from rtslib.figures.scenes import SCORE_RAMP, TRUTH_COLOUR
 from rtslib.data.ground import measure
 from rtslib.data.scenes import Scene
+from rtslib.errors import OutputError
+from rtslib.figures import overview
+from rtslib.figures.scenes import SCORE_RAMP, TRUTH_COLOUR
+from rtslib.figures.web import panel as webpanel
+from rtslib.files import write_text
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -76,9 +76,7 @@ def make_overlay(values: np.ndarray, transform: Affine, crs: object, longest: in
     h, w = values.shape[1:]
     (left, top), (right, bottom) = transform @ (0, 0), transform @ (w, h)
     source = CRS.from_user_input(crs)
-    out, width, height = rasterio.warp.calculate_default_transform(
-        source, WEB_MERCATOR, w, h, left, bottom, right, top
-    )
+    out, width, height = rasterio.warp.calculate_default_transform(source, WEB_MERCATOR, w, h, left, bottom, right, top)
     k = max(width, height) / longest
     if k > 1:
         out, width, height = out @ Affine.scale(k), int(width / k), int(height / k)
@@ -172,9 +170,7 @@ def _page(scene: Scene, detections: "gpd.GeoDataFrame", title: str, least: float
     from leafmap import maplibregl
 
     overlays = {}
-    for name, bands in (
-        overview.pictures(scene.stack) or {scene.stack.bands[0]: scene.stack.bands[:1]}
-    ).items():
+    for name, bands in (overview.pictures(scene.stack) or {scene.stack.bands[0]: scene.stack.bands[:1]}).items():
         overlays[name] = make_overlay(*overview.read_overview(scene.stack, bands), scene.stack.crs)
     corners = np.array(next(iter(overlays.values())).corners())
     style = {"version": 8, "sources": {}, "layers": [
@@ -209,17 +205,10 @@ def _add_overlay(m: Any, name: str, overlay: Overlay, visible: bool) -> dict:
 def _add_polygons(m: Any, scene: Scene, detections: "gpd.GeoDataFrame", least: float) -> list[dict]:
     """Add detections and known slumps; return their entries in the panel."""
     middle, top = (least + 1) / 2, 1.0
-    ramp = [
-        "interpolate",
-        ["linear"],
-        ["get", "score"],
-        *sum(zip((least, middle, top), SCORE_RAMP, strict=True), ()),
-    ]
+    ramp = ["interpolate", ["linear"], ["get", "score"], *sum(zip((least, middle, top), SCORE_RAMP, strict=True), ())]
     groups = [("Detection", detections, (webpanel.FILL, webpanel.LINE), SCORE_RAMP[1], False)]
     if scene.truth is not None:
-        groups.append(
-            ("Known slump", scene.truth, (webpanel.TRUTH_FILL, webpanel.TRUTH_LINE), TRUTH_COLOUR, True)
-        )
+        groups.append(("Known slump", scene.truth, (webpanel.TRUTH_FILL, webpanel.TRUTH_LINE), TRUTH_COLOUR, True))
     entries = []
     for name, frame, (fill, line), colour, dashed in groups:
         source = fill.removesuffix("-fill")

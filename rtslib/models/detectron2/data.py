@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from rtslib.data.chips import CATEGORY, Chip, ChipSet
 from rtslib.config import Config
+from rtslib.data.chips import CATEGORY, Chip, ChipSet
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.models.detector import network_input, network_targets
 from rtslib.models.detectron2.model import as_instances

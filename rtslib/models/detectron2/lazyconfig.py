@@ -27,9 +27,7 @@ model = L(lazy_model)(data="${rts.data}", knobs="${rts.knobs}")
 dataloader = dict(
     train=L(lazy_loader)(data="${rts.data}", knobs="${rts.knobs}", side="train"),
     test=L(lazy_loader)(data="${rts.data}", knobs="${rts.knobs}", side="test"),
-    evaluator=L(lazy_evaluator)(
-        data="${rts.data}", knobs="${rts.knobs}", side="test", out="${train.output_dir}"
-    ),
+    evaluator=L(lazy_evaluator)(data="${rts.data}", knobs="${rts.knobs}", side="test", out="${train.output_dir}"),
 )
 
 optimizer = L(AdamW)(

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from rtslib.data.chips import Chip, ChipSet, open_chips
 from rtslib.config import Config
+from rtslib.data.chips import Chip, ChipSet, open_chips
+from rtslib.data.splits import split_by_group
+from rtslib.errors import ConfigError
 from rtslib.models.detector import build_model
 from rtslib.models.detectron2.data import ChipMapper, eval_loader, evaluator, register, train_loader
-from rtslib.errors import ConfigError
-from rtslib.data.splits import split_by_group
 from rtslib.training.train import with_statistics
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from rtslib.config import Config
-from rtslib.models.detector import DIVISOR, chip_detections, network_input, network_targets
 from rtslib.errors import EngineError
+from rtslib.models.detector import DIVISOR, chip_detections, network_input, network_targets
 from rtslib.models.rpn import STRIDES
 from rtslib.models.trunk import Trunk
 
