@@ -18,18 +18,11 @@ from rtslib.bands import MODALITIES, check_modalities
 from rtslib.errors import ConfigError
 from rtslib.files import read_json, write_json
 
-#: The keys of `rtslib.models.strategies.STRATEGIES`, and `decision` (`rtslib.models.decision`).
+#: The keys of `rtslib.models.strategies.STRATEGIES`, in the order of a study, and `decision` (`rtslib.models.decision`).
 FusionName = Literal[
-    "residual_cross_attention",
-    "cross_attention",
-    "concat_conv",
-    "channel_attention",
-    "cbam",
-    "gated",
-    "sum",
-    "data",
+    "sum", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention", "residual_cross_attention", "data",
     "decision",
-]
+]  # fmt: skip
 
 
 class Config(BaseModel):

@@ -1,14 +1,21 @@
-"""Writing files whole or not at all, reading their hash, and keeping paths inside a folder."""
+"""Files: where the checkout is, writing whole or not at all, hashes, and paths that stay inside a folder."""
 
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtslib.errors import DataError, OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Root of the checkout: what relative paths in notebooks are relative to.
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
@@ -33,6 +40,27 @@ def whole(path: str | Path) -> Iterator[Path]:
             part.unlink()
 
 
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `out`; rename it to `out` on success, delete it on failure.
+
+    Raises:
+        OutputError: `out` is a file, a folder that holds something, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} exists already: choose a new or empty folder")
+    whole = out.resolve()
+    part = whole.with_name(f".part-{os.getpid()}-{whole.name}")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        os.replace(part, whole)
+    except OSError as e:
+        raise OutputError(f"cannot write {out}: {e.strerror or e}: choose a writable place with room") from e
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text whole or not at all. Raises OutputError."""
     with whole(path) as part:
@@ -42,6 +70,13 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON (indented, keys in the given order) whole or not at all. Raises OutputError."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def save_table(table: "pd.DataFrame", path: str | Path) -> "pd.DataFrame":
+    """Write a table as CSV, whole or not at all, six digits; return it. Raises OutputError."""
+    with whole(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g")
+    return table
 
 
 def read_json(path: str | Path) -> Any:

@@ -1,8 +1,8 @@
 """Benchmarks of mapping: memory against area, how busy the model is, speed-up with workers, quality of a large map.
 
-`python -m rtslib.benchmarks.maps RUN SCENE OUT` writes `OUT/tables/memory.csv`, `workers.csv` and `evaluation.csv`. SCENE is a
-large scene with `truth.gpkg`; maps of its upper left quarter and sixteenth are measured beside that of the whole, which
-is then judged. Each measurement is a process of its own, so that its peak memory is its own.
+`python -m rtslib benchmark maps RUN SCENE OUT` writes `OUT/tables/memory.csv`, `workers.csv` and `evaluation.csv`.
+SCENE is a large scene with `truth.gpkg`; maps of its upper left quarter and sixteenth are measured beside that of the
+whole, which is then judged. Each measurement is a process of its own, so that its peak memory is its own.
 """
 
 import json
@@ -10,21 +10,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 import rasterio
 from rasterio.windows import Window
 
 from rtslib.data.scenes import open_scene
-from rtslib.data.tables import save_table
 from rtslib.errors import DataError, RtsError
-from rtslib.evaluation import maps as mapeval
+from rtslib.evaluation.maps import as_rows, as_text, evaluate_map, read_map
+from rtslib.files import read_json, save_table, write_json
+from rtslib.mapping.maps import MANIFEST, map_region
 from rtslib.mapping.plan import Options
 from rtslib.mapping.polygons import MAP_FILE
+from rtslib.mapping.spreading import FromRun, Spread
+from rtslib.provenance import commit, hardware, versions
+from rtslib.study.manifest import NAME, outputs
+from rtslib.study.redraw import draw_all
+from rtslib.training.memory import peak_mib
+from rtslib.training.runs import Run
 
-_ONE = "import sys; from rtslib.benchmarks.maps import map_once; map_once(*sys.argv[1:4], int(sys.argv[4]), *map(int, sys.argv[5:]))"
+_ONE = "import json, sys; from rtslib.benchmarks.maps import map_once; map_once(json.loads(sys.argv[1]))"
 #: Of memory and quality: windows that hold a large slump whole, and as many pixels a batch as by default.
 WIDE = Options(window=512, overlap=128, batch_size=1, block=2)
 #: Of workers: half of both sides, with many blocks to share out, as a region has; the start of workers counts.
@@ -66,7 +75,7 @@ def measure_map(
         run: folder of a finished run.
         scene: folder of GeoTIFFs.
         out: folder of the map.
-        options: window, overlap, batch_size and block count; the others are left as they are by default.
+        options: of the map.
         workers: processes with one thread each; 0: in that process, with all cores.
 
     Returns:
@@ -76,30 +85,23 @@ def measure_map(
     Raises:
         RtsError: the process failed; says how.
     """
-    knobs = (options.window, options.overlap, options.batch_size, options.block)
-    command = [sys.executable, "-c", _ONE, *map(str, (run, scene, out, workers, *knobs))]
+    given = {"run": str(run), "scene": str(scene), "out": str(out), "workers": workers, "options": asdict(options)}
+    command = [sys.executable, "-c", _ONE, json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RtsError(f"mapping {scene} to measure it failed: {' '.join(done.stderr.splitlines()[-1:])}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def map_once(
-    run: str, scene: str, out: str, workers: int, window: int, overlap: int, batch_size: int, block: int
-) -> None:
-    """Map once in this process and print what `measure_map` returns as JSON; arguments as there."""
-    from rtslib.config import Config
-    from rtslib.mapping.maps import MANIFEST, map_region
-    from rtslib.mapping.spreading import FromRun, Spread
-    from rtslib.training.memory import peak_mib
-
-    load = FromRun(str(Path(run).resolve()))
+def map_once(given: dict[str, Any]) -> None:
+    """Map once in this process and print what `measure_map` returns as JSON; `given` holds its arguments."""
+    run, out, workers = Run(Path(given["run"]).resolve()), Path(given["out"]), given["workers"]
+    load = FromRun(str(run))
     model = Spread(load, workers, threads=1) if workers else load()
-    options = Options(window, overlap, batch_size=batch_size, block=block)
     start = time.monotonic()
-    found = map_region(model, Config.load(Path(run) / "config.json"), open_scene(scene).stack, out, options)
+    found = map_region(model, run.config, open_scene(given["scene"]).stack, out, options=Options(**given["options"]))
     seconds = time.monotonic() - start
-    spent = json.loads((Path(out) / MANIFEST).read_text())["seconds"]
+    spent = read_json(out / MANIFEST)["seconds"]
     said = {"seconds": seconds, "model_share": spent["model"] / spent["wall"], "peak_mib": peak_mib(),
             "windows": found.attrs["counts"]["windows"], "slumps": len(found)}  # fmt: skip
     print(json.dumps(said))
@@ -156,36 +158,28 @@ def worker_table(
     return table.assign(speed_up=table["seconds"].iloc[0] / table["seconds"])
 
 
-def main(run: str, scene: str, out: str) -> None:
+def measure_all(run: str | Path, scene: str | Path, out: str | Path) -> None:
     """Measure, judge, and write tables, charts and manifest.
 
     Raises:
         DataError: the scene's slumps are not known; or as the functions above.
         RtsError: as those.
     """
-    from rtslib.files import write_json
-    from rtslib.study import manifest
-    from rtslib.study.redraw import draw_all
-    from rtslib.study.scene import provenance
-
     tables, truth = Path(out) / "tables", open_scene(scene).truth
     if truth is None:
         raise DataError(scene, "no truth.gpkg", "known slumps to judge the map by")
     with TemporaryDirectory() as maps:
         print(save_table(memory_table(run, scene, maps), tables / "memory.csv").to_string(), flush=True)
-        judged = mapeval.evaluate_map(mapeval.read_map(Path(maps) / "1" / MAP_FILE), truth)
-    print(mapeval.as_text(judged), flush=True)
-    save_table(mapeval.as_rows(judged), tables / "evaluation.csv")
+        judged = evaluate_map(read_map(Path(maps) / "1" / MAP_FILE), truth)
+    print(as_text(judged), flush=True)
+    save_table(as_rows(judged), tables / "evaluation.csv")
     print(save_table(worker_table(run, scene), tables / "workers.csv").to_string())
     draw_all(out)
-    made_by = {**manifest.commit(), **provenance(run), "versions": manifest.versions(), "hardware": manifest.hardware()}
-    write_json(Path(out) / manifest.NAME, {**made_by, "outputs": manifest.outputs(Path(out))})
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit("error: give RUN SCENE OUT: a run's folder, a scene's, and one for the tables")
-    try:
-        main(*sys.argv[1:])
-    except RtsError as e:
-        sys.exit(f"error: {e}")
+    made_by = {
+        **commit(),
+        **Run(Path(run)).provenance,
+        "image_date": "",
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    write_json(Path(out) / NAME, {**made_by, "outputs": outputs(Path(out))})

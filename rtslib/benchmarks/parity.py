@@ -1,6 +1,6 @@
 """Parity: how far do our engine and detectron2 differ on the same weights?
 
-    python -m rtslib.benchmarks.parity --commit NAME [--data FOLDER]...
+    python -m rtslib benchmark parity --commit NAME [--data FOLDER]...
 
 writes `results/parity/parity.csv`: one row a comparison, with the largest absolute difference, the limit it
 has to stay under, and versions. All parameters are redrawn from a fixed generator first: initial ones
@@ -13,19 +13,23 @@ import importlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-import typer
+import torchvision
 from torch import Tensor, nn
 
 from rtslib.bands import MODALITIES
 from rtslib.config import Config
+from rtslib.data.opening import open_chips
+from rtslib.data.samples import ChipDataset, collate
+from rtslib.data.statistics import with_statistics
 from rtslib.files import write_text
-from rtslib.models.detector import build_model, network_input
+from rtslib.models.build import build_model
 from rtslib.models.mvit import SIZES, MViT
 from rtslib.models.names import common_weights, fit_weights, mvit_names, renamed
+from rtslib.models.pixels import network_input
 
 SIZES_PX = ((224, 224), (256, 256), (512, 512), (160, 288))  # the last one is not square
 #: Heads as detectron2's config has them, fewer proposals and samples.
@@ -185,10 +189,6 @@ def compare_losses(ours: nn.Module, theirs: nn.Module, batch: dict[str, Any], si
 
 def real_batch(folder: Path, count: int = 2) -> tuple[Config, dict[str, Any], str]:
     """Return config, batch and name of the first labelled chips of a data set. Raises DataError."""
-    from rtslib.data.chips import open_chips
-    from rtslib.data.samples import ChipDataset, collate
-    from rtslib.training.train import with_statistics
-
     chipset = open_chips(folder)
     chips = [c for c in chipset.chips if c.labelled][:count]
     config = Config.make({**KNOBS, "modalities": {m: list(b) for m, b in chipset.modalities().items()}})
@@ -203,7 +203,7 @@ def measure(folders: list[Path]) -> list[Row]:
 
     def add(new: Iterator[Row]) -> None:
         for row in new:
-            typer.echo(f"{row.what:42} {row.size:24} {row.max_abs_difference:.1e}")
+            print(f"{row.what:42} {row.size:24} {row.max_abs_difference:.1e}")
             rows.append(row)
 
     config = made_up_config()
@@ -222,15 +222,18 @@ def measure(folders: list[Path]) -> list[Row]:
     return rows
 
 
-def main(
-    commit: Annotated[str, typer.Option(help="Which detectron2 it is: a commit or tag; its rows are replaced.")],
-    data: Annotated[list[Path], typer.Option(help="Folder of real chips; may be repeated.")] = [],  # noqa: B006
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/parity/parity.csv"),
-) -> None:
-    """Measure and write the table; exit code 1 if any difference is over its limit."""
-    import torchvision
+def write_parity(out: Path, commit: str, folders: list[Path]) -> list[str]:
+    """Measure and write the table, keeping the rows of other commits; returns what is over its limit.
 
-    table = pd.DataFrame(measure(data))
+    Args:
+        out: CSV to write.
+        commit: which detectron2 it is, a commit or tag; its rows are replaced.
+        folders: of real chips.
+
+    Raises:
+        EngineError, DataError: as `measure`. OutputError: the table cannot be written.
+    """
+    table = pd.DataFrame(measure(folders))
     table["detectron2"], table["torch"] = commit, torch.__version__
     table["torchvision"], table["device"] = torchvision.__version__, "cpu"
     over = table[~(table.max_abs_difference < table.limit)]
@@ -238,10 +241,4 @@ def main(
         kept = pd.read_csv(out, dtype={"detectron2": str})
         table = pd.concat([kept[kept.detectron2 != commit], table])
     write_text(out, table.to_csv(index=False, float_format="%.3g"))
-    if len(over):
-        typer.echo(f"over the limit: {', '.join(over.what + ' ' + over['size'])}")
-        raise typer.Exit(1)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    return list(over.what + " " + over["size"])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtslib.cli.chips import Run, app, note, progress_on_stderr
-from rtslib.errors import ConfigError, DataError
+from rtslib.cli.app import RunFolder, app, note, progress_on_stderr
+from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
     import shapely
@@ -19,7 +19,7 @@ MapFolder = Annotated[Path, typer.Argument(metavar="MAP", help="Folder of a fini
 
 @app.command(name="map")
 def map_(
-    run: Run,
+    run: RunFolder,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for polygons, figure and map.")],
     scene: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of GeoTIFFs on one grid.")] = None,
     source: Annotated[list[str] | None, typer.Option(
@@ -41,16 +41,14 @@ def map_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that is there.")] = False,
 ) -> None:  # fmt: skip
     """Map a scene or a region into polygons and a web map."""
-    from rtslib.config import Config
     from rtslib.data.missing import check_absent
     from rtslib.mapping.maps import map_region
     from rtslib.mapping.plan import Options, absent_from
     from rtslib.mapping.spreading import FromRun, Spread
-    from rtslib.study.scene import provenance
+    from rtslib.training.runs import Run
 
-    if not run.is_dir():
-        raise DataError(run, "no such folder", "a run's folder, as `train` writes it")
-    config = Config.load(run / "config.json")
+    made = Run(run)
+    config = made.config
     place = _place(scene, source or [], crs, pixel_size)
     area = None if aoi is None else _area(aoi, place.stack.crs)
     options = Options(window, overlap, score, batch_size, block, probability)
@@ -61,17 +59,9 @@ def map_(
     load = FromRun(str(run.resolve()))
     model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
     found = map_region(
-        model,
-        config,
-        place.stack,
-        out,
-        options,
-        area,
-        provenance(run, image_date),
-        overwrite,
-        resume,
-        progress_on_stderr,
-    )
+        model, config, place.stack, out, options=options, area=area, overwrite=overwrite, resume=resume,
+        provenance={**made.provenance, "image_date": image_date}, progress=progress_on_stderr,
+    )  # fmt: skip
     if pictures:
         _draw(place, found, out, score)
     print(f"{out}: {len(found)} slumps in detections.gpkg; {_totals(out)}")

@@ -1,13 +1,9 @@
 """Chips: the small images that a detector learns from, with the slumps drawn on them.
 
 A *chip* is one image cut around a place of interest, with all bands on one pixel grid. An *instance* is
-one slump on one chip: a mask, its box, its size. A *chip set* is a folder of chips that keeps to one of
-three layouts; `open_chips` finds out which, checks the whole folder's structure at the door, and gives
-them all the same face. Pixels are read, and their values checked, when a chip is read.
-
-Layouts (each has its file): `challenge` (2026 GeoAI Arctic Challenge release, `layout_challenge.py`),
-`coco` (RGB images and one COCO file, `layout_coco.py`), `geotiff` (co-registered rasters,
-`layout_geotiff.py`). The annotation format is COCO's: https://cocodataset.org/#format-data.
+one slump on one chip: a mask, its box, its size. A *chip set* is a folder of chips, whatever its layout
+(`rtslib.data.opening`): its structure was checked when it was opened, pixels are read, and their values
+checked, when a chip is read. The annotation format is COCO's: https://cocodataset.org/#format-data.
 """
 
 import hashlib
@@ -25,13 +21,6 @@ from rtslib.errors import DataError
 
 #: The one category; its name and id are the challenge's.
 CATEGORY = {"id": 1, "name": "rts", "supercategory": "landform"}
-
-#: What tells the layouts apart: (layout, paths that must all exist, how a person would say it).
-LAYOUTS = (
-    ("challenge", ("metadata/band_names.json",), "metadata/band_names.json (challenge release)"),
-    ("coco", ("images", "instances.json"), "images/ with instances.json (RGB and COCO)"),
-    ("geotiff", ("chips.csv",), "chips.csv (co-registered GeoTIFFs)"),
-)
 
 _NUMBERED = re.compile(r"[A-Za-z]+_(?P<source>[A-Za-z][A-Za-z0-9-]*)_\d+")
 
@@ -100,7 +89,7 @@ class ChipSet:
         has_groups: True when `Chip.group` is a site group that the data gives.
         reader: reads a chip, see `read`; the layout supplies it.
         listings: manifests and annotation files, whose bytes go into `fingerprint`.
-        id_offset: what was added to the ids of training chips, see `layout_challenge.py`; mostly 0.
+        id_offset: what was added to the ids of training chips, see `rtslib.data.layouts.challenge`; mostly 0.
     """
 
     root: Path
@@ -191,33 +180,3 @@ def source_of(name: str) -> str:
     """
     match = _NUMBERED.fullmatch(name)
     return match["source"] if match else name
-
-
-def open_chips(folder: str | Path) -> ChipSet:
-    """Open a folder of chips, finding out its layout.
-
-    Structure is checked here, for every chip: manifests, annotations, that files exist and have the
-    size that the listings say. Nothing is skipped silently; see `ChipSet.notes`.
-
-    Args:
-        folder: the data set's root.
-
-    Raises:
-        DataError: the folder is none of the three layouts, looks like two, or breaks its layout's rules.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(root, "a file" if root.exists() else "no such folder", "a folder of chips")
-    found = [(layout, said) for layout, paths, said in LAYOUTS if all((root / p).exists() for p in paths)]
-    if len(found) != 1:
-        what = "marks of more than one layout: " + " and ".join(said for _, said in found)
-        expected = "; ".join(said for _, _, said in LAYOUTS)
-        raise DataError(root, what if found else "none of the three layouts", f"one of: {expected}")
-    layout = found[0][0]
-    if layout == "challenge":
-        from rtslib.data.layouts.challenge import open_challenge as opener
-    elif layout == "coco":
-        from rtslib.data.layouts.coco import open_coco as opener
-    else:
-        from rtslib.data.layouts.geotiff import open_geotiff as opener
-    return opener(root)

@@ -13,16 +13,13 @@ its primary one, whose map it builds on, it may run only if it was trained with 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rtslib.config import Config
 from rtslib.errors import ConfigError, MissingModalityError
-
-if TYPE_CHECKING:
-    from rtslib.config import Config
 
 #: What of a chip is hidden: all of it, or a half.
 PARTS = ("all", "left", "right", "top", "bottom")
@@ -66,7 +63,7 @@ def draw(modalities: Iterable[str], chance: float, rng: np.random.Generator) -> 
     return {m: "all" if rng.random() < 0.5 else str(rng.choice(PARTS[1:])) for m in gone}
 
 
-def check_absent(config: "Config", absent: Iterable[str]) -> str:
+def check_absent(config: Config, absent: Iterable[str]) -> str:
     """Tell whether a model may run without some of its modalities.
 
     Args:

@@ -16,17 +16,10 @@ import numpy as np
 import torch
 
 from rtslib.bands import check_modalities
+from rtslib.data.augment import IMAGERY, crop_window, cropped, jittered, turned
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.data.masks import MIN_PIXELS, decode
+from rtslib.data.masks import decode
 from rtslib.data.missing import draw, hide
-from rtslib.errors import DataError
-
-#: Bands that photometric jitter touches, and its half widths around 1.
-IMAGERY = ("red", "green", "blue")
-BRIGHTNESS, CONTRAST = 0.1, 0.2
-
-#: Least standard deviation, in the unit of the band: a constant band must not blow up when normalised.
-STD_FLOOR = 1e-3
 
 
 class ChipDataset(torch.utils.data.Dataset):
@@ -100,7 +93,7 @@ class ChipDataset(torch.utils.data.Dataset):
         if self.augment:
             rng = np.random.default_rng([self.seed, int(self._epoch), index % len(self)])
             if self.crop:
-                pixels, masks = _cropped(pixels, masks, crop_window(masks, self.crop, rng))
+                pixels, masks = cropped(pixels, masks, crop_window(masks, self.crop, rng))
             turns, flip = int(rng.integers(4)), bool(rng.integers(2))
             if (
                 pixels.shape[1] != pixels.shape[2]
@@ -148,56 +141,6 @@ class ChipDataset(torch.utils.data.Dataset):
         return np.stack([decode(i.rle) for i in found])
 
 
-def crop_window(masks: np.ndarray, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Choose rows and columns of a random crop; two in three hold a random pixel of a random instance.
-
-    Args:
-        masks: bool (N, H, W).
-        side: px; a chip that is smaller is taken whole along that axis.
-    """
-    shape = masks.shape[1:]
-    seen = np.argwhere(masks[int(rng.integers(len(masks)))]) if len(masks) and rng.random() < 2 / 3 else ()
-    at = seen[int(rng.integers(len(seen)))] if len(seen) else None
-    out = []
-    for axis, length in enumerate(shape):
-        first, last = 0, max(0, length - side)
-        if at is not None:
-            first, last = max(0, int(at[axis]) - side + 1), min(last, int(at[axis]))
-        start = int(rng.integers(first, last + 1))
-        out.append(slice(start, min(start + side, length)))
-    return out[0], out[1]
-
-
-def _cropped(pixels: np.ndarray, masks: np.ndarray, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a chip; what is left of an instance must have `MIN_PIXELS`, as labels have."""
-    masks = masks[:, *window]
-    return pixels[:, *window], masks[masks.sum((1, 2)) >= MIN_PIXELS]
-
-
-def turned(array: np.ndarray, turns: int, flip: bool) -> np.ndarray:
-    """Copy (..., H, W) turned counter-clockwise by quarter turns, then mirrored left to right if `flip`."""
-    out = np.rot90(array, turns, axes=(-2, -1))
-    return np.array(out[..., ::-1] if flip else out, order="C")
-
-
-def jittered(imagery: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Scale the brightness and contrast of bands around their means, all bands alike so that hue stays.
-
-    Args:
-        imagery: float32 (B, H, W), NaN = nodata, any unit.
-        rng: source of the two factors, uniform in 1 +- `BRIGHTNESS` and 1 +- `CONTRAST`.
-
-    Returns:
-        float32 (B, H, W); NaN stays NaN.
-    """
-    brightness = np.float32(rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS))
-    contrast = np.float32(rng.uniform(1 - CONTRAST, 1 + CONTRAST))
-    finite = np.isfinite(imagery)
-    count = np.maximum(finite.sum(axis=(1, 2), keepdims=True), 1)
-    mean = (np.where(finite, imagery, 0).sum(axis=(1, 2), keepdims=True) / count).astype(np.float32)
-    return (imagery - mean) * contrast + mean * brightness
-
-
 def boxes_of(masks: np.ndarray) -> np.ndarray:
     """Return the boxes of non-empty masks, bool (N, H, W), as float32 (N, 4) xyxy px: outer pixel edges."""
     (n, h, w), boxes = masks.shape, np.zeros((len(masks), 4), dtype=np.float32)
@@ -243,53 +186,3 @@ def collate(samples: Sequence[dict]) -> dict:
         "valid": valid,
         "targets": [s["target"] for s in samples] if labelled == {True} else None,
     }
-
-
-def band_statistics(
-    chipset: ChipSet, chips: Sequence[Chip], modalities: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, list[float]]]:
-    """Mean and standard deviation of each band over the valid pixels of the given (training) chips.
-
-    Moments are merged chip by chip in float64 (Chan, Golub & LeVeque 1979), so nothing is kept in memory.
-
-    Args:
-        chipset: opened data set.
-        chips: the chips of the training side, and no others.
-        modalities: modality name -> band names.
-
-    Returns:
-        {modality: {"mean": [one a band], "std": [one a band]}} in the unit of each band; std is at least
-        `STD_FLOOR`.
-
-    Raises:
-        ConfigError: a modality needs a band that the data does not have.
-        DataError: a modality has no valid pixel in these chips.
-    """
-    modalities = check_modalities(modalities, chipset.bands)
-    index = {m: [chipset.bands.index(b) for b in bands] for m, bands in modalities.items()}
-    moments = {m: (0, np.zeros(len(k)), np.zeros(len(k))) for m, k in index.items()}
-    for chip in chips:
-        every = chipset.read(chip)
-        for m, k in index.items():
-            moments[m] = _merge(moments[m], every[k])
-    out = {}
-    for m, (count, mean, squares) in moments.items():
-        if not count:
-            found = f"no valid pixel of {m} ({', '.join(modalities[m])}) in {len(chips)} training chips"
-            raise DataError(chipset.root, found, "at least one")
-        std = np.maximum(np.sqrt(squares / count), STD_FLOOR)
-        out[m] = {"mean": mean.tolist(), "std": std.tolist()}
-    return out
-
-
-def _merge(moments: tuple[int, np.ndarray, np.ndarray], pixels: np.ndarray):
-    """Add the valid pixels of one chip (C, H, W) to (count, means, sums of squared deviations)."""
-    count, mean, squares = moments
-    values = pixels[:, np.isfinite(pixels).all(axis=0)].astype(np.float64)
-    n = values.shape[1]
-    if not n:
-        return moments
-    its_mean = values.mean(axis=1)
-    shift, total = its_mean - mean, count + n
-    its_squares = ((values - its_mean[:, None]) ** 2).sum(axis=1)
-    return total, mean + shift * n / total, squares + its_squares + shift**2 * count * n / total

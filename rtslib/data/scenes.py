@@ -20,8 +20,7 @@ from rtslib.data import masks
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.rasters import Grid, Stack, open_raster, open_stack
 from rtslib.errors import DataError
-from rtslib.files import whole
-from rtslib.synthetic.landscape import new_folder
+from rtslib.files import new_folder, whole
 
 if TYPE_CHECKING:
     import geopandas as gpd

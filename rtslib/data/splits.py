@@ -105,6 +105,59 @@ def fold_split(folds: pd.DataFrame, fold: int, val: float = 0.1, seed: int = 0) 
     return folds.drop(columns="fold").assign(side=side)
 
 
+def hold_out_site(chipset: ChipSet, split: pd.DataFrame) -> pd.DataFrame:
+    """Put the largest georeferenced site on the test side of a split, so that it can be mapped.
+
+    The other test sites stay, so that scores do not judge one place only.
+
+    Args:
+        chipset, split: as from `split_by_group`.
+
+    Returns:
+        A changed copy; an equal one where no site lies in one CRS, or the largest is on the test side.
+    """
+    sites = {c.group: set() for c in chipset.chips}
+    for c in chipset.chips:
+        sites[c.group].add(c.crs)
+    sizes = split["group"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    mappable = [g for g in sizes.index if len(sites[g]) == 1 and None not in sites[g]]
+    out = split.copy()
+    if mappable:
+        out.loc[out["group"] == mappable[0], "side"] = "test"
+    return out
+
+
+def held_out_group(chipset: ChipSet, split: pd.DataFrame) -> str:
+    """Return the site with most chips, all of one CRS, among those on the test side of a split.
+
+    Raises:
+        DataError: every site on the test side lies in several CRSs, or there is none.
+    """
+    best, most = "", 0
+    for group in sorted(set(split.loc[split["side"] == "test", "group"])):
+        chips = [c for c in chipset.chips if c.group == group]
+        if len({c.crs for c in chips}) == 1 and len(chips) > most:
+            best, most = group, len(chips)
+    if not best:
+        raise DataError(chipset.root, "no site of one CRS on the test side", "at least one")
+    return best
+
+
+def thin(split: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Return about `limit` rows of a split, at even steps through each side, to try a large set fast.
+
+    Every side keeps its share, and at least two chips (or what it has).
+    """
+    if len(split) <= limit:
+        return split
+    kept: list[int] = []
+    for side in split["side"].unique():
+        rows = split.index[split["side"] == side]
+        count = min(len(rows), max(2, round(limit * len(rows) / len(split))))
+        kept += [rows[round(i)] for i in np.linspace(0, len(rows) - 1, count)]
+    return split.loc[sorted(kept)].reset_index(drop=True)
+
+
 def save_split(split: pd.DataFrame, path: str | Path) -> None:
     """Write a split as CSV, whole or not at all. Raises OutputError."""
     with whole(path) as part:

@@ -4,20 +4,16 @@ All are pandas frames, tidy (one row a thing, units in the column names), writte
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from rtslib.bands import BANDS
-from rtslib.files import whole
-
-if TYPE_CHECKING:
-    from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.statistics import band_statistics
 
 
-def sides_table(chipset: "ChipSet", split: pd.DataFrame) -> pd.DataFrame:
+def sides_table(chipset: ChipSet, split: pd.DataFrame) -> pd.DataFrame:
     """Count groups, chips, chips without slump, instances, and their median area (px), per side."""
     rows = []
     for side in ("train", "val", "test"):
@@ -32,7 +28,7 @@ def sides_table(chipset: "ChipSet", split: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def instances_table(chipset: "ChipSet", split: pd.DataFrame) -> pd.DataFrame:
+def instances_table(chipset: ChipSet, split: pd.DataFrame) -> pd.DataFrame:
     """List all instances of the split's chips: columns side, chip, area_px, box_width_px, box_height_px."""
     rows = [
         {"side": side, "chip": name, "area_px": i.area, "box_width_px": i.bbox[2], "box_height_px": i.bbox[3]}
@@ -42,7 +38,7 @@ def instances_table(chipset: "ChipSet", split: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["side", "chip", "area_px", "box_width_px", "box_height_px"])
 
 
-def bands_table(chipset: "ChipSet", chips: Sequence["Chip"], modalities: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def bands_table(chipset: ChipSet, chips: Sequence[Chip], modalities: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Describe bands over chips, as normalisation uses them.
 
     Args:
@@ -55,8 +51,6 @@ def bands_table(chipset: "ChipSet", chips: Sequence["Chip"], modalities: Mapping
     Raises:
         DataError: a chip cannot be read, or a band has no valid pixel.
     """
-    from rtslib.data.samples import band_statistics
-
     statistics = band_statistics(chipset, chips, modalities)
     void, pixels = np.zeros(len(chipset.bands)), 0
     for chip in chips:
@@ -73,10 +67,3 @@ def bands_table(chipset: "ChipSet", chips: Sequence["Chip"], modalities: Mapping
         for i, band in enumerate(bands)
     ]  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def save_table(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
-    """Write a table as CSV, whole or not at all, six digits; return it. Raises OutputError."""
-    with whole(path) as part:
-        table.to_csv(part, index=False, float_format="%.6g")
-    return table

@@ -114,3 +114,15 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     known = draws[np.isfinite(draws)]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     return float(low), float(high)
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """Compare two models on the same draws (n,).
+
+    Returns:
+        `low` and `high`, 95 % interval of ours - theirs, and `share_ahead`, that of the draws in which we are ahead.
+    """
+    gap = ours - theirs
+    low, high = interval(gap)
+    known = gap[np.isfinite(gap)]
+    return {"low": low, "high": high, "share_ahead": float((known > 0).mean()) if len(known) else np.nan}

@@ -19,20 +19,11 @@ Source: Guo et al. 2017, arXiv 1706.04599; for detectors Küppers et al. 2020, a
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rtslib.evaluation.coco import matched
 
 EPS = 1e-6  # scores are kept this far from 0 and 1, where the logit ends
 LOWEST, HIGHEST = 0.05, 20.0  # of T
-
-
-def tempered(scores: Tensor, temperature: float) -> Tensor:
-    """Scale scores, float (n,) in [0, 1], by a temperature; exactly the same scores for 1."""
-    if temperature == 1:
-        return scores
-    return (torch.logit(scores, EPS) / temperature).sigmoid()
 
 
 def judged(gt: dict, results: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ import pandas as pd
 import shapely
 
 from rtslib.data.ground import equal_area_crs
+from rtslib.data.scenes import read_polygons
 from rtslib.errors import ConfigError, DataError
 from rtslib.evaluation.bootstrap import DRAWS, Hits, average_precision, draw_weights, interval
 from rtslib.evaluation.polygons import MapScore, match_polygons
@@ -54,8 +55,6 @@ def read_map(path: str | Path) -> "gpd.GeoDataFrame":
     """
     import pyogrio
     from pyogrio.errors import DataLayerError, DataSourceError
-
-    from rtslib.data.scenes import read_polygons
 
     try:
         crs = pyogrio.read_info(path)["crs"]

@@ -6,18 +6,15 @@ instance once: COCO's rule), thin and dashed where it does not, so that the figu
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pycocotools import mask as coco_mask
 
+from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.masks import decode
 from rtslib.figures.charts import COLOURS, OKABE_ITO
-
-if TYPE_CHECKING:
-    from rtslib.data.chips import Chip, ChipSet
 
 #: Outline of labels; bright yellow is seen on tundra, water and bare ground alike.
 TRUTH_COLOUR = "#F0E442"
@@ -25,7 +22,7 @@ TRUTH_COLOUR = "#F0E442"
 MOST = 10
 
 
-def pick(chipset: "ChipSet", chips: Sequence["Chip"], count: int = 4) -> list["Chip"]:
+def pick(chipset: ChipSet, chips: Sequence[Chip], count: int = 4) -> list[Chip]:
     """Return `count` chips with slumps at even steps through `chips`, so that nobody chose them by result."""
     bearing = [c for c in chips if chipset.instances[c.id]]
     if len(bearing) <= count:
@@ -34,7 +31,7 @@ def pick(chipset: "ChipSet", chips: Sequence["Chip"], count: int = 4) -> list["C
 
 
 def detections_figure(
-    chipset: "ChipSet", chips: Sequence["Chip"], results: Mapping[str, Sequence[dict]], score: float = 0.3
+    chipset: ChipSet, chips: Sequence[Chip], results: Mapping[str, Sequence[dict]], score: float = 0.3
 ) -> Figure:
     """Draw labels and detections on chips.
 
@@ -69,7 +66,7 @@ def detections_figure(
     return figure
 
 
-def true_colour(chipset: "ChipSet", chip: "Chip") -> np.ndarray:
+def true_colour(chipset: ChipSet, chip: Chip) -> np.ndarray:
     """Return a chip as it would be seen: uint8 (H, W, 3), stretched from its 1st to its 99th percentile.
 
     Without red, green and blue bands it is the first band in grey. Nodata is black.

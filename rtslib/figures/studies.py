@@ -4,6 +4,7 @@ A *forest plot* shows one row a comparison: the difference as a point, its 95 % 
 zero. A line that crosses the rule leaves open who is ahead.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rtslib.figures.charts import FAINT, OKABE_ITO, label, score_points, styles_of, table_of
-from rtslib.study.plan import STAGES_OF
 
 
 def is_faint(models: pd.DataFrame) -> bool:
@@ -86,17 +86,20 @@ def sizes(table: str | Path) -> Figure:
     return figure
 
 
-def compute(table: str | Path) -> Figure:
+def compute(table: str | Path, stages: Mapping[str, str]) -> Figure:
     """Draw AP50 against training time and against memory for ways to train the same model.
 
     Args:
-        table: `models.csv`, with the runs of `rtslib.study.plan.STAGES_OF` that the study has.
+        table: `models.csv`.
+        stages: model -> how it is named, for those that compare ways to train.
 
     Raises:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", "AP50", "AP50_low", "AP50_high", "seconds", "peak_memory_mib"))
-    rows = pd.concat([stage_rows(rows), rows[rows["model"] == "data"].assign(training="data stack, from scratch")])
+    rows = pd.concat(
+        [stage_rows(rows, stages), rows[rows["model"] == "data"].assign(training="data stack, from scratch")]
+    )
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     styles = styles_of(rows["model"])
@@ -114,9 +117,9 @@ def compute(table: str | Path) -> Figure:
     return figure
 
 
-def has_stages(table: str | Path) -> bool:
+def has_stages(table: str | Path, stages: Mapping[str, str]) -> bool:
     """Tell whether `models.csv` holds ways to train that `compute` can compare. Raises DataError: it is missing."""
-    return len(stage_rows(table_of(table, ("model",)))) > 0
+    return len(stage_rows(table_of(table, ("model",)), stages)) > 0
 
 
 def missing(table: str | Path) -> Figure:
@@ -188,13 +191,13 @@ def calibration(table: str | Path) -> Figure:
     return figure
 
 
-def stage_rows(models: pd.DataFrame) -> pd.DataFrame:
+def stage_rows(models: pd.DataFrame, stages: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of `models.csv` that compare ways to train, (a) to (d), named so; none where there is only one,
     as in a transfer, whose runs all start from the landscape's."""
-    rows = models[models["model"].isin(STAGES_OF)].set_index("model")
+    rows = models[models["model"].isin(stages)].set_index("model")
     rows = rows if len(rows) > 1 else rows[:0]
-    rows = rows.loc[[name for name in STAGES_OF if name in rows.index]]
-    return rows.assign(training=[STAGES_OF[name] for name in rows.index]).reset_index()
+    rows = rows.loc[[name for name in stages if name in rows.index]]
+    return rows.assign(training=[stages[name] for name in rows.index]).reset_index()
 
 
 def memory(table: str | Path) -> Figure:

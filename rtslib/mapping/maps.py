@@ -21,22 +21,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shapely
+from torch import nn
 
+from rtslib.config import Config
+from rtslib.data.rasters import Stack
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, sha256, write_json
 from rtslib.mapping import seams
+from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Options, Plan, differences, fingerprint, plan
 from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE, to_polygons, write_polygons
 from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
+from rtslib.mapping.review import write_review
 from rtslib.mapping.shards import finished, read_shard
 from rtslib.mapping.spreading import Spread
+from rtslib.mapping.totals import totals
+from rtslib.provenance import commit, hardware, versions
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from torch import nn
-
-    from rtslib.config import Config
-    from rtslib.data.region import Region
 
 PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.json", "totals.json", "review.gpkg"
 
@@ -45,17 +48,10 @@ Progress = Callable[[int, int], None]
 
 
 def map_region(
-    model: "nn.Module | Spread",
-    config: "Config",
-    region: "Region",
-    out: str | Path,
-    options: Options = Options(),
-    area: shapely.Geometry | None = None,
-    provenance: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> "gpd.GeoDataFrame":
+    model: nn.Module | Spread, config: Config, region: Stack, out: str | Path, *, options: Options = Options(),
+    area: shapely.Geometry | None = None, provenance: Mapping[str, str] | None = None, overwrite: bool = False,
+    resume: bool = False, progress: Progress | None = None,
+) -> "gpd.GeoDataFrame":  # fmt: skip
     """Map the slumps of a region and write the folder `out`, each file whole or not at all.
 
     Args:
@@ -103,11 +99,9 @@ def map_region(
 
 
 def _done(
-    model: "nn.Module | Spread", todo: Plan, shards: Path, progress: Progress | None
+    model: nn.Module | Spread, todo: Plan, shards: Path, progress: Progress | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Do the blocks that are not on disk; returns the markers of all blocks, and of those done now."""
-    from rtslib.mapping.judging import run_blocks
-
     there = {b.index: m for b in todo.blocks if (m := finished(shards, b.index)) is not None}
     new: list[dict[str, Any]] = []
 
@@ -155,10 +149,6 @@ def _discard(out: Path) -> None:
 
 def _write(frame: "gpd.GeoDataFrame", todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
     """Write all results but the shards, the manifest last."""
-    from rtslib.mapping.review import write_review
-    from rtslib.mapping.totals import totals
-    from rtslib.study.manifest import commit, hardware, versions
-
     write_review(frame, out / REVIEW)  # first, as it refuses where a reviewer has it open
     write_polygons(frame, out)
     write_json(out / TOTALS, totals(frame["score"].to_numpy(), frame["area_m2"].to_numpy()))

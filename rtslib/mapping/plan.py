@@ -13,18 +13,17 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import shapely
 from affine import Affine
 from rasterio.windows import Window
 
+from rtslib.config import Config
+from rtslib.data.missing import check_absent
+from rtslib.data.rasters import Stack
 from rtslib.errors import ConfigError, DataError
 from rtslib.mapping import windows
-
-if TYPE_CHECKING:
-    from rtslib.config import Config
-    from rtslib.data.region import Region
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Plan:
     """What to map, and how. Made by `plan`; can be pickled.
 
     Attributes:
-        region: rasters on one grid, a `rtslib.data.region.Region` or a `rtslib.data.rasters.Stack`.
+        region: rasters on one grid, a `rtslib.data.rasters.Stack` or a `rtslib.data.region.Region`, which is one.
         modalities: name -> bands, those of the model, the primary one first.
         absent: names of those that the region has no bands for.
         options: knobs.
@@ -76,7 +75,7 @@ class Plan:
         area: area of interest in the region's CRS, or None for all.
     """
 
-    region: "Region"
+    region: Stack
     modalities: dict[str, tuple[str, ...]]
     absent: tuple[str, ...]
     options: Options
@@ -89,7 +88,7 @@ class Plan:
         return sum(len(b.windows) for b in self.blocks)
 
 
-def plan(config: "Config", region: "Region", options: Options, area: shapely.Geometry | None = None) -> Plan:
+def plan(config: Config, region: Stack, options: Options, area: shapely.Geometry | None = None) -> Plan:
     """Lay out a map.
 
     Args:
@@ -103,8 +102,6 @@ def plan(config: "Config", region: "Region", options: Options, area: shapely.Geo
         MissingModalityError: the model cannot run without a modality that the region lacks.
         DataError: the area of interest lies outside the region.
     """
-    from rtslib.data.missing import check_absent
-
     modalities, absent = {m: tuple(bands) for m, bands in config.modalities.items()}, absent_from(config, region)
     if len(absent) == len(modalities):
         lacking = [b for b in next(iter(modalities.values())) if b not in region.bands]
@@ -117,12 +114,12 @@ def plan(config: "Config", region: "Region", options: Options, area: shapely.Geo
     return Plan(region, modalities, absent, options, blocks, area)
 
 
-def absent_from(config: "Config", region: "Region") -> tuple[str, ...]:
+def absent_from(config: Config, region: Stack) -> tuple[str, ...]:
     """Return the model's modalities that a region lacks a band of."""
     return tuple(m for m, bands in config.modalities.items() if not set(bands) <= set(region.bands))
 
 
-def _blocks(region: "Region", options: Options, area: shapely.Geometry | None) -> Iterator[Block]:
+def _blocks(region: Stack, options: Options, area: shapely.Geometry | None) -> Iterator[Block]:
     rows, cols = (windows.starts(n, options.window, options.overlap) for n in (region.height, region.width))
     height, width = (min(options.window, n) for n in (region.height, region.width))
     if area is not None:
@@ -144,7 +141,7 @@ def ground_box(window: Window, transform: Affine) -> shapely.Polygon:
     return shapely.box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
 
 
-def _bounds(region: "Region") -> str:
+def _bounds(region: Stack) -> str:
     return ", ".join(f"{v:g}" for v in ground_box(Window(0, 0, region.width, region.height), region.transform).bounds)
 
 

@@ -14,14 +14,13 @@ from shapely.geometry import MultiPolygon
 
 from rtslib.data import masks
 from rtslib.data.ground import measure
+from rtslib.data.rasters import Grid
 from rtslib.files import whole
 from rtslib.mapping import seams
+from rtslib.mapping.plan import Plan
 
 if TYPE_CHECKING:
     import geopandas as gpd
-
-    from rtslib.data.rasters import Grid
-    from rtslib.mapping.plan import Plan
 
 #: Files of a map, and the layer of the first.
 MAP_FILE, MAP_LAYER, PARQUET_FILE = "detections.gpkg", "detections", "detections.parquet"
@@ -40,7 +39,7 @@ COLUMNS = (
 )
 
 
-def to_polygons(slumps: Sequence[seams.Slump], todo: "Plan", provenance: Mapping[str, str]) -> "gpd.GeoDataFrame":
+def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[str, str]) -> "gpd.GeoDataFrame":
     """Outline slumps on the ground.
 
     Args:
@@ -84,7 +83,7 @@ def write_polygons(frame: "gpd.GeoDataFrame", folder: str | Path) -> None:
         frame.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
 
 
-def _names(bits: int, todo: "Plan") -> list[str]:
+def _names(bits: int, todo: Plan) -> list[str]:
     return [m for k, m in enumerate(todo.modalities) if bits >> k & 1]
 
 
@@ -94,7 +93,7 @@ def _outline(slump: seams.Slump, transform: Affine) -> MultiPolygon:
     return shape if shape.geom_type == "MultiPolygon" else MultiPolygon([shape])
 
 
-def _touches_edge(slump: seams.Slump, grid: "Grid") -> bool:
+def _touches_edge(slump: seams.Slump, grid: Grid) -> bool:
     """Whether a pixel of the slump lies in the first or last row or column of the grid."""
     rows, cols = (np.flatnonzero(slump.mask.any(axis=k)) for k in (1, 0))
     top, left = slump.row + rows[0], slump.col + cols[0]

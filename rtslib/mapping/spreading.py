@@ -4,29 +4,28 @@ One task is one block. A worker loads the model once, reads its own windows and 
 and counts travel. Blocks of a worker that is lost are done by another one; a block that is on disk already is not
 done again. The folder of the map, the run and the rasters have to be there under the same path for all workers.
 
-Without the address of a scheduler a `LocalCluster` of processes is started on this machine. On a cluster, Dask's
-own tools start the workers (dask-jobqueue for Slurm, see the README).
-
-Source: Rocklin 2015, "Dask: parallel computation with blocked algorithms and task scheduling".
+Without the address of a scheduler, processes are started on this machine (`rtslib.training.cluster`).
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
 
 from rtslib.errors import ConfigError, one_line
+from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Block, Plan
 from rtslib.mapping.shards import finished
-
-if TYPE_CHECKING:
-    from dask.distributed import Client
-    from torch import nn
+from rtslib.training.cluster import client
+from rtslib.training.runs import Run
+from rtslib.training.weights import load_onto_device
 
 #: The models that this process has loaded.
-_LOADED: dict[Any, "nn.Module"] = {}
+_LOADED: dict[Any, nn.Module] = {}
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,9 @@ class FromRun:
 
     run: str
 
-    def __call__(self) -> "nn.Module":
-        """Return the model. Raises as `rtslib.training.runs.load_run`."""
-        from rtslib.training.runs import load_onto_device
-
-        return load_onto_device(self.run)[0]
+    def __call__(self) -> nn.Module:
+        """Return the model. Raises as `rtslib.training.weights.load_model`."""
+        return load_onto_device(Run(Path(self.run)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Spread:
         threads: of PyTorch in each worker; 0: the cores of this machine, shared out.
     """
 
-    load: Callable[[], "nn.Module"]
+    load: Callable[[], nn.Module]
     workers: int = 2
     scheduler: str = ""
     threads: int = 0
@@ -71,9 +68,9 @@ class Spread:
             return
         lean = replace(todo, blocks=())  # travels with every task, so that no worker's loss takes it away
         threads = self.threads or max(1, (os.cpu_count() or 1) // max(self.workers, 1))
-        with _client(self.workers, self.scheduler) as client:
+        with client(self.workers, self.scheduler) as there:
             place = str(Path(shards).resolve())
-            futures = [client.submit(_do, self.load, lean, block, place, threads, pure=False) for block in blocks]
+            futures = [there.submit(_do, self.load, lean, block, place, threads, pure=False) for block in blocks]
             try:
                 for _, marker in as_completed(futures, with_results=True):
                     done(marker)
@@ -84,12 +81,8 @@ class Spread:
                 ) from e
 
 
-def _do(load: Callable[[], "nn.Module"], todo: Plan, block: Block, shards: str, threads: int) -> dict[str, Any]:
+def _do(load: Callable[[], nn.Module], todo: Plan, block: Block, shards: str, threads: int) -> dict[str, Any]:
     """Do one block in a worker, unless it is on disk; returns its marker."""
-    import torch
-
-    from rtslib.mapping.judging import run_blocks
-
     there = finished(shards, block.index)
     if there is not None:
         return there
@@ -99,25 +92,3 @@ def _do(load: Callable[[], "nn.Module"], todo: Plan, block: Block, shards: str, 
     markers: list[dict] = []
     run_blocks(_LOADED[load], todo, [block], shards, markers.append)
     return markers[0]
-
-
-@contextmanager
-def _client(workers: int, scheduler: str) -> Iterator["Client"]:
-    """Connect to a scheduler, or start workers here and stop them at the end."""
-    from dask.distributed import Client, LocalCluster
-
-    if scheduler:
-        try:
-            client = Client(scheduler, timeout=30)
-        except (OSError, ValueError) as e:
-            raise ConfigError(
-                f"no Dask scheduler answers at {scheduler} ({e}): start one, or leave the address out"
-            ) from e
-        with client:
-            yield client
-        return
-    if workers < 1:
-        raise ConfigError(f"workers={workers}: give at least one")
-    knobs = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 40}
-    with LocalCluster(processes=True, **knobs) as cluster, Client(cluster) as client:
-        yield client

@@ -12,18 +12,15 @@ Source: the decision level of the usual three (data, feature, decision), e.g. Ha
 by each detector's temperature first, as those of different models do not mean the same.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rtslib.config import Config
-from rtslib.errors import ConfigError, WeightsError
-from rtslib.evaluation.calibration import tempered
+from rtslib.errors import ConfigError
+from rtslib.models.detector import Detector
+from rtslib.models.temperature import tempered
 
 
 class Decision(nn.Module):
@@ -37,13 +34,11 @@ class Decision(nn.Module):
     """
 
     def __init__(self, config: Config) -> None:
-        from rtslib.models.detector import build_model
-
         super().__init__()
         if config.engine != "torchvision":
             raise ConfigError("fusion=decision puts trained runs together: set engine=torchvision")
         self.config = config
-        self.detectors = nn.ModuleDict({m: build_model(alone(config, m)) for m in config.modalities})
+        self.detectors = nn.ModuleDict({m: Detector(alone(config, m)) for m in config.modalities})
         self.register_buffer("temperatures", torch.ones(len(config.modalities)))
 
     @property
@@ -98,57 +93,3 @@ def alone(config: Config, modality: str) -> Config:
         k: {m: v for m, v in getattr(config, k).items() if m == modality} for k in ("modality_mean", "modality_std")
     }
     return config.updated(modalities=one, fusion="data", temperature=1.0, **stats)
-
-
-def join_key(runs: Mapping[str, str | Path]) -> str:
-    """Return what tells a joined run from others: SHA-256 over its runs' weights and configs. Raises DataError."""
-    from rtslib.files import sha256
-
-    text = json.dumps([[m, sha256(Path(r) / "model.pt"), sha256(Path(r) / "config.json")] for m, r in runs.items()])
-    return hashlib.sha256(f"decision {text}".encode()).hexdigest()
-
-
-def join(runs: Mapping[str, str | Path], folder: str | Path) -> Path:
-    """Make a run that puts unimodal runs together, without training; recognised if it is there already.
-
-    Its scores are those of the runs, scaled by the temperatures that these were given.
-
-    Args:
-        runs: modality -> finished run on that modality alone, the primary one first; all on one split.
-        folder: of the new run.
-
-    Returns:
-        The folder, as `train` would leave it: `config.json`, `model.pt`, `split.csv`, `run.json`.
-
-    Raises:
-        DataError, WeightsError: a run is missing, unfinished or of other bands.
-        OutputError: the folder holds something else, or cannot be written.
-    """
-    from rtslib.files import read_json, write_json, write_text
-    from rtslib.training.runs import claim, initialise, read_run, relative_paths, save_weights
-
-    folder, records = Path(folder), {m: read_json(Path(r) / "run.json") for m, r in runs.items()}
-    key = join_key(runs)
-    if claim(folder, key, resume=True):
-        return folder
-    configs = {m: Config.load(Path(r) / "config.json") for m, r in runs.items()}
-    for m, config in configs.items():
-        if list(config.modalities) != [m]:
-            raise WeightsError(f"{runs[m]} was trained on {list(config.modalities)}, needed is {m!r} alone")
-    first = next(iter(configs.values()))
-    united = {
-        k: {m: getattr(c, k)[m] for m, c in configs.items()} for k in ("modalities", "modality_mean", "modality_std")
-    }
-    config = first.updated(fusion="decision", temperature=1.0, **united)
-    model = Decision(config)
-    initialise(model, runs)
-    config.save(folder / "config.json")
-    write_text(folder / "split.csv", (Path(next(iter(runs.values()))) / "split.csv").read_text(encoding="utf-8"))
-    save_weights(folder / "model.pt", model)
-    counted = {"parameters": sum(p.numel() for p in model.parameters()), "trained_parameters": 0}
-    kept = {k: v for k, v in read_run(next(iter(runs.values()))).items() if k not in ("calibration", "peak_memory_mib")}
-    start = {"init": relative_paths(runs, folder), "key": key, "seconds": 0.0, "steps": 0, "passes": 0}
-    peaks = [r["peak_memory_mib"] for r in records.values() if r.get("peak_memory_mib") is not None]
-    memory = {"peak_memory_mib": max(peaks, default=None)}  # None where the system does not tell
-    write_json(folder / "run.json", {**kept, **start, **counted, **memory})
-    return folder

@@ -5,16 +5,14 @@ of its FLOPs, as it counts a multiply-add as two). Left out are proposals and he
 and depend on how many boxes there are. A `Decision` has a pyramid a modality, and all count.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-if TYPE_CHECKING:
-    from rtslib.config import Config
+from rtslib.config import Config
+from rtslib.models.build import build_model
 
 
-def pyramid_macs(config: "Config", size: int) -> int:
+def pyramid_macs(config: Config, size: int) -> int:
     """Count the multiply-adds of branches, fusion and pyramid for one chip.
 
     Args:
@@ -22,10 +20,8 @@ def pyramid_macs(config: "Config", size: int) -> int:
         size: side of a square chip, px, before `config.scale`; padded to a multiple of 32.
 
     Raises:
-        ConfigError: as `rtslib.models.detector.build_model`.
+        ConfigError: as `rtslib.models.build.build_model`.
     """
-    from rtslib.models.detector import build_model
-
     side = -(-int(size * config.scale) // 32) * 32
     model = build_model(config.updated(pretrained=False, zoo="", engine="torchvision")).eval()
     images = {m: torch.zeros(1, len(bands), side, side) for m, bands in config.modalities.items()}

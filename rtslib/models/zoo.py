@@ -55,7 +55,7 @@ def load_zoo(model: nn.Module, path: str | Path) -> Loaded:
     """Start a model of either engine from a detectron2 checkpoint, in place; logs what was not taken.
 
     Args:
-        model: from `rtslib.models.detector.build_model`, of the file's backbone size.
+        model: from `rtslib.models.build.build_model`, of the file's backbone size.
         path: `.pkl` or `.pth`.
 
     Raises:

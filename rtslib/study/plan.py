@@ -25,12 +25,13 @@ Two-stage training: Li et al. 2025 (arXiv 2504.17822).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from rtslib.config import FusionName
 from rtslib.errors import ConfigError
 
 #: Fusion strategies that start from unimodal runs.
-FUSED = ("sum", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention", "residual_cross_attention")
+FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision"))
 RESIDUAL = "residual_cross_attention"
 #: The four ways to train the same model, that answer whether two-stage training saves compute.
 STAGES_OF = {
@@ -62,6 +63,22 @@ class Planned:
     starts: Mapping[str, str] = field(default_factory=dict)
     knobs: Mapping[str, Any] = field(default_factory=dict)
     landscape: bool = False
+
+
+def planned(kind: str, modalities: Sequence[str], epochs: int) -> dict[str, Planned]:
+    """Return the runs of a study by name.
+
+    Args:
+        kind: two_stage or transfer.
+        modalities: names, the primary one first.
+        epochs: of the second stage, see `two_stage`.
+
+    Raises:
+        ConfigError: another kind.
+    """
+    if kind not in ("two_stage", "transfer"):
+        raise ConfigError(f"kind {kind!r}: choose one of two_stage, transfer")
+    return two_stage(modalities, epochs) if kind == "two_stage" else transfer(modalities)
 
 
 def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:

@@ -1,20 +1,19 @@
 """The results section of the README, written from the tables alone.
 
-`python -m rtslib.study.readme` replaces what stands between the two marks in README.md by tables made from
+`make figures` replaces what stands between the two marks in README.md by tables made from
 `results/*/tables/*.csv`; a test compares the two, so that no number in it can be older than its table.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rtslib.errors import DataError, RtsError
+from rtslib.errors import DataError
 from rtslib.figures.studies import is_faint, stage_rows
-from rtslib.files import write_text
+from rtslib.files import ROOT, write_text
+from rtslib.study.plan import STAGES_OF
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Folder in `results/` -> how its study is introduced.
 STUDIES = {
     "study": "The embedded landscape (`make study`), two-stage data.",
@@ -29,7 +28,7 @@ MAPS = {
     "`sentinel_rts`, largest site, held out (notebook 05, `quick`)": "mapping/tables/sentinel_rts.csv",
     "the same site, ten times the epochs (`data` of `overnight`, seed 0)": "mapping/tables/sentinel_overnight.csv",
 }
-BEGIN, END = "<!-- results: begin, written by `python -m rtslib.study.readme` -->", "<!-- results: end -->"
+BEGIN, END = "<!-- results: begin, written by `make figures` -->", "<!-- results: end -->"
 
 
 def results_section(results: str | Path) -> str:
@@ -74,7 +73,7 @@ def study_section(tables: Path, title: str) -> str:
         "95 % bootstrap intervals over sites and seeds, differences paired."
     )
     parts = [said, _table(head, rows)]
-    stages = stage_rows(models)
+    stages = stage_rows(models, STAGES_OF)
     if len(stages):
         parts += ["The same model, trained four ways, for as many image passes:", _stages_table(stages)]
     if (tables / "missing.csv").exists():
@@ -156,17 +155,7 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def main() -> int:
-    """Rewrite README.md; one line and exit code 2 on error."""
-    try:
-        path = ROOT / "README.md"
-        section = results_section(ROOT / "results")
-        write_text(path, rewritten(path.read_text(encoding="utf-8"), section))
-    except RtsError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def rewrite_readme() -> None:
+    """Rewrite README.md. Raises DataError, OutputError."""
+    path = ROOT / "README.md"
+    write_text(path, rewritten(path.read_text(encoding="utf-8"), results_section(ROOT / "results")))

@@ -1,26 +1,26 @@
-"""Every chart from its table: `make figures`, or `python -m rtslib.study.redraw`.
+"""Every chart from its table: `make figures`.
 
 A chart is a name, a function and a table. Notebooks and studies draw through here when the table is new; later
 anybody can draw it again, on a machine without data, model or PyTorch. Pictures that show pixels (`01_chips`,
 `03_examples`, `05_map`) are no charts: they need data and model, and notebooks make them.
 """
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from rtslib.errors import RtsError
-from rtslib.figures import charts
-from rtslib.figures import studies as studycharts
+from rtslib.figures import charts, studies
+from rtslib.files import ROOT
 from rtslib.study.manifest import refresh
+from rtslib.study.plan import STAGES_OF
+from rtslib.study.readme import rewrite_readme
 
 if TYPE_CHECKING:
     from IPython.display import Image
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Figure -> (function of a table's path, table).
 CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "01_instance_sizes": (charts.instance_sizes, "instances"),
@@ -33,14 +33,14 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "04_scores": (charts.score_points, "04_comparison"),
     "04_cost": (charts.cost_points, "04_comparison"),
     "04_precision_recall": (charts.pr_curves, "04_precision_recall"),
-    "scores": (studycharts.scores, "models"),
-    "forest": (studycharts.forest, "gains"),
-    "sizes": (studycharts.sizes, "models"),
-    "compute": (studycharts.compute, "models"),
-    "missing": (studycharts.missing, "missing"),
-    "reliability": (studycharts.calibration, "reliability"),
+    "scores": (studies.scores, "models"),
+    "forest": (studies.forest, "gains"),
+    "sizes": (studies.sizes, "models"),
+    "compute": (partial(studies.compute, stages=STAGES_OF), "models"),
+    "missing": (studies.missing, "missing"),
+    "reliability": (studies.calibration, "reliability"),
     "precision_recall": (charts.pr_curves, "curves"),
-    "memory": (studycharts.memory, "memory"),
+    "memory": (studies.memory, "memory"),
 }
 
 
@@ -74,24 +74,14 @@ def draw_all(out: str | Path) -> list[Path]:
     """Draw all charts whose tables a results folder has, `compute` only if it has a run to show. Raises as `draw`."""
     tables = Path(out) / "tables"
     there = [name for name, (_, table) in CHARTS.items() if (tables / f"{table}.csv").exists()]
-    if "compute" in there and not studycharts.has_stages(tables / "models.csv"):
+    if "compute" in there and not studies.has_stages(tables / "models.csv", STAGES_OF):
         there.remove("compute")
     return [draw(out, name) for name in there]
 
 
-def main() -> int:
-    """Redraw all results and rewrite the README's tables; one line and exit code 2 on error."""
-    from rtslib.study.readme import main as rewrite
-
-    try:
-        for folder in sorted(p.parent for p in (ROOT / "results").glob("*/tables")):
-            print(f"{folder.relative_to(ROOT)}: {len(draw_all(folder))} figures")
-            refresh(folder)
-    except RtsError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return rewrite()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def redraw_results() -> None:
+    """Redraw all results of record and rewrite the README's tables from theirs. Raises as `draw`."""
+    for folder in sorted(p.parent for p in (ROOT / "results").glob("*/tables")):
+        print(f"{folder.relative_to(ROOT)}: {len(draw_all(folder))} figures")
+        refresh(folder)
+    rewrite_readme()

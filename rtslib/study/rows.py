@@ -7,19 +7,20 @@ side, never from the test side.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from rtslib.config import Config
 from rtslib.evaluation.bootstrap import Hits, average_precision, hits
-from rtslib.evaluation.calibration import calibration_error, reliability, tempered
-from rtslib.evaluation.coco import evaluate, pr_curve
-from rtslib.study import grid
-from rtslib.study import scores as runscores
-from rtslib.training.identity import cost
+from rtslib.evaluation.boundary import boundary_iou
+from rtslib.evaluation.calibration import calibration_error, reliability
+from rtslib.evaluation.coco import evaluate, matched, pr_curve
+from rtslib.models.temperature import tempered
+from rtslib.study.scores import threshold
+from rtslib.study.study import StudyRun
+from rtslib.training.runs import Run
 
 #: IoU of AP25. Where slumps are a few pixels wide, an outline one pixel off is right at this IoU and wrong at 0.5.
 LOOSE = 0.25
@@ -39,7 +40,7 @@ class Judged:
 
     name: str
     seed: int
-    runs: tuple[Path, ...]
+    runs: tuple[Run, ...]
     gt: dict
     groups: dict[int, str]
     results: list[dict]
@@ -51,31 +52,28 @@ class Judged:
         return hits(self.gt, self.results, self.groups, iou)
 
 
-def judge(tasks: Sequence[grid.Task], hidden: dict[str, str] | None = None) -> Judged:
+def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None) -> Judged:
     """Gather the predictions of a finished run, or make those that are missing.
 
     Args:
-        tasks: of one name and seed; one a fold.
+        parts: of one name and seed; one a fold.
         hidden: modality -> part of every test chip that the model does without (`rtslib.data.missing`).
 
     Raises:
         DataError: a run is not there.
     """
-    runs, chips, results, groups, threshold, temperature = [], [], [], {}, {}, {}
-    for task in tasks:
-        chipset, split = grid.opened(task.data, task.profile, task.split_seed, task.fold)
-        run = task.folder / task.name
-        here = runscores.side_chips(chipset, split, "test")
-        cut, _ = runscores.threshold(run, chipset, split)
-        scale = Config.load(run / "config.json").temperature
-        runs.append(run)
+    chips, results, groups, cuts, temperature = [], [], {}, {}, {}
+    for part in parts:
+        here = part.study.chips("test")
+        cut, scale = threshold(part)[0], part.run.config.temperature
         chips += here
-        results += runscores.predictions(run, chipset, split, "test", hidden)
+        results += part.predictions("test", hidden)
         groups |= {c.id: c.group for c in here}
-        threshold |= {c.id: cut for c in here}
+        cuts |= {c.id: cut for c in here}
         temperature |= {c.id: scale for c in here}
-    gt = chipset.coco(sorted(chips, key=lambda c: c.id))
-    return Judged(tasks[0].name, tasks[0].seed, tuple(runs), gt, groups, results, threshold, temperature)
+    gt = parts[0].study.chipset.coco(sorted(chips, key=lambda c: c.id))
+    runs = tuple(part.run for part in parts)
+    return Judged(parts[0].name, parts[0].seed, runs, gt, groups, results, cuts, temperature)
 
 
 def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]]) -> dict[str, Any]:
@@ -92,8 +90,8 @@ def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]])
         detections there; temperature, ECE_before and ECE_after it; chips, instances; costs: image passes and
         seconds of all folds together, seconds a step, the highest peak of memory.
     """
-    scores, config = evaluate(judged.gt, judged.results), Config.load(judged.runs[0] / "config.json")
-    costs = pd.DataFrame([cost(run) for run in judged.runs])
+    scores, config = evaluate(judged.gt, judged.results), judged.runs[0].config
+    costs = pd.DataFrame([run.cost() for run in judged.runs])
     return {
         "model": judged.name, "seed": judged.seed,
         "fusion": config.fusion if len(config.modalities) > 1 else "none", "modalities": "+".join(config.modalities),
@@ -126,8 +124,6 @@ def reliability_rows(judged: Judged) -> pd.DataFrame:
 
 def _before(judged: Judged) -> np.ndarray:
     """Return the scores of `Judged.hits` as they were before temperature scaling."""
-    import torch
-
     found = judged.hits()
     scale, scores = np.array([judged.temperature[c] for c in found.chips]), found.scores.copy()
     for t in np.unique(scale):
@@ -146,9 +142,6 @@ def _calibration(judged: Judged) -> dict[str, float | None]:
 
 def _at_threshold(judged: Judged) -> dict[str, float | None]:
     """Precision, recall and F1 of what a map would show, and how well its right outlines follow the edges."""
-    from rtslib.evaluation.boundary import boundary_iou
-    from rtslib.evaluation.coco import matched
-
     shown = [r for r in judged.results if r["score"] >= judged.threshold[r["image_id"]]]
     run = matched(judged.gt, shown, "segm", iou=0.5, area="all")
     images = [image for image in run.evalImgs if image is not None]

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from rtslib import files
+from rtslib.data.chips import ChipSet
 from rtslib.data.scenes import Scene, mosaic_group, open_scene
-from rtslib.errors import DataError
+from rtslib.data.splits import held_out_group
 from rtslib.evaluation.polygons import match_polygons
 from rtslib.files import whole
 from rtslib.mapping.polygons import PROVENANCE
-from rtslib.study import study
+from rtslib.study.study import Study
+from rtslib.synthetic.scene import write_scene
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from rtslib.data.chips import ChipSet
 
-
-def why_no_scene(chipset: "ChipSet", data: str) -> str:
+def why_no_scene(chipset: ChipSet, data: str) -> str:
     """Return in one sentence why there is no scene to map; empty where there is one."""
     if not data or all(c.crs for c in chipset.chips):
         return ""
@@ -36,73 +37,30 @@ def why_no_scene(chipset: "ChipSet", data: str) -> str:
     )
 
 
-def hold_out_site(chipset: "ChipSet", split: pd.DataFrame) -> pd.DataFrame:
-    """Put the largest georeferenced site on the test side of a split, so that it can be mapped.
-
-    The other test sites stay, so that scores do not judge one place only.
-
-    Args:
-        chipset, split: as from `rtslib.data.splits.split_by_group`.
-
-    Returns:
-        A changed copy; an equal one where no site lies in one CRS, or the largest is on the test side.
-    """
-    sites = {c.group: set() for c in chipset.chips}
-    for c in chipset.chips:
-        sites[c.group].add(c.crs)
-    sizes = split["group"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    mappable = [g for g in sizes.index if len(sites[g]) == 1 and None not in sites[g]]
-    out = split.copy()
-    if mappable:
-        out.loc[out["group"] == mappable[0], "side"] = "test"
-    return out
-
-
-def held_out_group(chipset: "ChipSet", split: pd.DataFrame) -> str:
-    """Return the site with most chips, all of one CRS, among those on the test side of a split.
-
-    Raises:
-        DataError: every site on the test side lies in several CRSs, or there is none.
-    """
-    best, most = "", 0
-    for group in sorted(set(split.loc[split["side"] == "test", "group"])):
-        chips = [c for c in chipset.chips if c.group == group]
-        if len({c.crs for c in chips}) == 1 and len(chips) > most:
-            best, most = group, len(chips)
-    if not best:
-        raise DataError(chipset.root, "no site of one CRS on the test side", "at least one")
-    return best
-
-
-def study_scene(chipset: "ChipSet", split: pd.DataFrame, data: str, profile: str, seed: int) -> tuple[Scene, str]:
+def study_scene(study: Study) -> tuple[Scene, str]:
     """Make the scene that a study maps, afresh, in `scratch/scenes`.
-
-    Args:
-        chipset, split: as from `rtslib.study.study.prepare`.
-        data, profile, seed: the notebook's parameters; with an empty `data` the scene is synthetic.
 
     Returns:
         The scene, and its name for titles.
 
     Raises:
-        DataError: see `held_out_group` and `rtslib.data.scenes.mosaic_group`.
+        DataError: see `rtslib.data.splits.held_out_group` and `rtslib.data.scenes.mosaic_group`.
         OutputError: `scratch/` cannot be written.
     """
-    from rtslib.synthetic.scene import write_scene
-
-    name = f"{chipset.root.name}-{profile}" if data else f"synthetic-{profile}-seed{seed}"
+    chipset, seed = study.chipset, study.seed
+    name = f"{chipset.root.name}-{study.profile}" if study.data else f"synthetic-{study.profile}-seed{seed}"
     folder = Path(
-        os.path.relpath(study.ROOT / "scratch" / "scenes" / name)
+        os.path.relpath(files.ROOT / "scratch" / "scenes" / name)
     )  # no manifest should name this machine's paths
     shutil.rmtree(folder, ignore_errors=True)
-    if data:
-        group = held_out_group(chipset, split)
+    if study.data:
+        group = held_out_group(chipset, study.split)
         return open_scene(mosaic_group(chipset, group, folder)), f"{chipset.root.name}, group {group}"
-    write_scene(folder, study.settings(profile)["scene"], seed)
+    write_scene(folder, study.settings["scene"], seed)
     return open_scene(folder), f"synthetic landscape, seed {seed}"
 
 
-def window_of(chipset: "ChipSet") -> int:
+def window_of(chipset: ChipSet) -> int:
     """Return the window to map with, px: the longest side of a chip as a multiple of 32, from 256 to 512.
 
     Larger windows than the chips trained on do no harm (context helps), smaller ones cut more slumps.
@@ -111,21 +69,13 @@ def window_of(chipset: "ChipSet") -> int:
     return min(max(-(-side // 32) * 32, 256), 512)
 
 
-def provenance(run: str | Path, image_date: str = "") -> dict[str, str]:
-    """Return what tells the polygons of this run's model from others (`rtslib.mapping.polygons.PROVENANCE`). Raises DataError."""
-    from rtslib.files import sha256
-    from rtslib.training.runs import read_run
-
-    key = read_run(run).get("key", "")
-    return {"run_id": key[:12], "model_sha256": sha256(Path(run) / "model.pt"), "image_date": image_date}
-
-
 def map_table(detections: "gpd.GeoDataFrame", scene: Scene, iou: float = 0.5) -> pd.DataFrame:
     """Return the map as a table, one row a detection.
 
     Returns:
-        Columns of `rtslib.mapping.polygons.to_polygons` but the provenance, which is one for all rows, `lon` and `lat` of a point inside (degrees, WGS 84) and,
-        where the truth is known, `matches`: id (or row number from 1) of the known slump it matches, if any.
+        Columns of `rtslib.mapping.polygons.to_polygons` but the provenance, which is one for all rows, `lon` and `lat`
+        of a point inside (degrees, WGS 84) and, where the truth is known, `matches`: id (or row number from 1) of the
+        known slump it matches, if any.
     """
     points = detections.geometry.representative_point().to_crs("EPSG:4326")
     table = pd.DataFrame(detections.drop(columns=["geometry", *PROVENANCE], errors="ignore")).assign(

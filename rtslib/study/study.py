@@ -1,267 +1,245 @@
-"""The steps that the notebooks share: prepare the data, split it, make the planned runs.
+"""A study: one data set with one profile, its chips, its split and its plan of runs; and one run of it.
 
-A *study* is one data set with one profile: its runs (`rtslib.study.plan`) lie in `runs/SET-PROFILE/models/`, by the
-seeds of split and training and, in cross-validation, by fold, whatever folder its tables and figures go to. So
-notebooks, `make study` and the command line find each other's runs. A run that is finished is recognised
-(`rtslib.training.identity`) and not repeated. (Scores: `rtslib.study.scores`; many runs at once: `rtslib.study.grid`.)
+A study's runs (`rtslib.study.plan`) lie in `runs/SET-PROFILE/models/`, by the seeds of split and training and, in
+cross-validation, by fold, whatever folder its tables and figures go to. So notebooks, `make study` and the command line
+find each other's runs. A run that is finished is recognised (`rtslib.training.train.obtain`) and not repeated.
 """
 
-import hashlib
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from rtslib.data.tables import save_table, sides_table
+from rtslib import files
+from rtslib.config import Config
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.missing import PARTS
+from rtslib.data.opening import open_chips
+from rtslib.data.splits import fold_split, folds_by_group, hold_out_site, save_split, split_by_group, thin
+from rtslib.data.tables import sides_table
 from rtslib.errors import ConfigError, DataError
-from rtslib.files import write_json
-from rtslib.study.plan import Planned, transfer, two_stage
-from rtslib.training.identity import joined, recognised, trained
+from rtslib.files import read_json, save_table, write_json
+from rtslib.study.plan import TRIED_WITHOUT, Planned, planned
+from rtslib.study.profiles import place, settings
+from rtslib.synthetic.chips import kept_challenge
+from rtslib.training.join import joined_recipe
+from rtslib.training.predict import predict
+from rtslib.training.runs import Recipe, Run
+from rtslib.training.train import is_obtained, obtain
+from rtslib.training.weights import load_model
 
-if TYPE_CHECKING:
-    from rtslib.config import Config
-    from rtslib.data.chips import ChipSet
-
-ROOT = Path(__file__).resolve().parents[2]
 #: Folds of cross-validation.
 FOLDS = 5
+#: Parts of test chips that each secondary modality is hidden from; see `rtslib.data.missing`.
+HIDDEN_PARTS = PARTS[:2]
 
 
 def at_repo_root() -> None:
     """Make the checkout's root the working directory, so that relative paths mean the same everywhere."""
-    os.chdir(ROOT)
+    os.chdir(files.ROOT)
 
 
-def settings(profile: str) -> dict[str, Any]:
-    """Return a profile's sizes and knobs. Raises ConfigError for an unknown one."""
-    from rtslib.config import PROFILES
+@dataclass(frozen=True)
+class Study:
+    """One data set with one profile. What it opens is kept; only the fields travel to other processes.
 
-    if profile not in PROFILES:
-        raise ConfigError(f"no profile {profile!r}: choose one of {', '.join(PROFILES)}")
-    return PROFILES[profile]
+    Attributes:
+        data: folder of chips in any layout; empty: the embedded landscape, made in `scratch/` where it is not yet.
+        profile: key of `rtslib.config.PROFILES`.
+        seed: of landscape, split and folds.
+        kind: two_stage or transfer (`rtslib.study.plan`).
+        fold: in cross-validation by site group, 0 to `FOLDS` - 1; None: one split.
 
-
-def prepare(data: str, profile: str, seed: int, out: str | Path) -> "tuple[ChipSet, pd.DataFrame]":
-    """Open the chips, or make the embedded landscape's, and split them by group.
-
-    Args:
-        data: folder of chips in any of the three layouts; empty makes synthetic ones in `scratch/`, or takes
-            those made earlier with the same profile, seed and generator.
-        profile: key of `rtslib.config.PROFILES`: `chips` and `size` (px) of the landscape, knobs of the
-            stages `pretrain` and `finetune`, and optionally `layouts` (layout -> further knobs) and `limit`
-            (chips of a real set, see `thin`).
-        seed: of landscape and split.
-        out: study folder; gets `tables/split.csv`, `tables/sides.csv` and `tables/data.json`.
-
-    Returns:
-        The chip set and its split (columns chip, name, group, side).
-
-    Raises:
+    Raises (when it is opened):
         DataError: the folder breaks its layout's rules, or has too few groups to split.
-        ConfigError: unknown profile, or the set has no complete modality.
+        ConfigError: unknown profile or kind, no such fold, or the set has no complete modality.
     """
-    from rtslib.data.splits import save_split
 
-    chipset, split = chips_and_split(data, profile, seed)
-    tables = Path(out) / "tables"
-    save_split(split, tables / "split.csv")
-    save_table(sides_table(chipset, split), tables / "sides.csv")
-    described = {
-        "layout": chipset.layout, "chips": len(chipset.chips), "bands": list(chipset.bands),
-        "instances": sum(map(len, chipset.instances.values())),
-        "dropped_instances": chipset.dropped_instances,
-        "fingerprint": chipset.fingerprint(),
-    }  # fmt: skip
-    write_json(tables / "data.json", described)
-    return chipset, split
+    data: str = ""
+    profile: str = "quick"
+    seed: int = 0
+    kind: str = "two_stage"
+    fold: int | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
-def chips_and_split(data: str, profile: str, seed: int, fold: int | None = None) -> "tuple[ChipSet, pd.DataFrame]":
-    """Open and split the chips as `prepare`, without writing tables; with `fold`, for cross-validation.
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The profile's sizes and knobs."""
+        return settings(self.profile)
 
-    Raises:
-        DataError, ConfigError: as `prepare`; or there is no such fold of `FOLDS`.
-    """
-    from rtslib.data.chips import open_chips
-    from rtslib.data.splits import fold_split, folds_by_group, split_by_group
-    from rtslib.study.scene import hold_out_site
+    @cached_property
+    def chipset(self) -> ChipSet:
+        """The opened chips."""
+        sizes = self.settings
+        made = None if self.data else kept_challenge(files.ROOT / "scratch", sizes["chips"], sizes["size"], self.seed)
+        chipset = open_chips(made or self.data)
+        if not chipset.modalities():
+            raise ConfigError(f"{self.data} has bands {', '.join(chipset.bands)}, which fill no modality")
+        return chipset
 
-    chipset = open_chips(data or _landscape(profile, seed))
-    if not chipset.modalities():
-        raise ConfigError(f"{data} has bands {', '.join(chipset.bands)}, which fill no modality")
-    sizes = knobs(chipset, profile, seed, "pretrain")
-    if fold is not None:
-        split = fold_split(folds_by_group(chipset, FOLDS, seed), fold, sizes.val_fraction, seed)
-    else:
-        split = split_by_group(chipset, val=sizes.val_fraction, test=sizes.test_fraction, seed=seed)
-        if chipset.layout == "geotiff":
-            split = hold_out_site(chipset, split)  # notebook 05 maps it
-    if data:
-        split = thin(split, settings(profile).get("limit", len(split)))
-    return chipset, split
+    @cached_property
+    def split(self) -> pd.DataFrame:
+        """Columns chip, name, group, side; of a set of rasters the largest site is among the test sites, to be mapped."""
+        sizes = self.knobs("pretrain")
+        if self.fold is not None:
+            split = fold_split(folds_by_group(self.chipset, FOLDS, self.seed), self.fold, sizes.val_fraction, self.seed)
+        else:
+            split = split_by_group(self.chipset, sizes.val_fraction, sizes.test_fraction, self.seed)
+            if self.chipset.layout == "geotiff":
+                split = hold_out_site(self.chipset, split)
+        return thin(split, self.settings.get("limit", len(split))) if self.data else split
 
+    @cached_property
+    def plan(self) -> dict[str, Planned]:
+        """Name -> run, each after those it starts from."""
+        return planned(self.kind, tuple(self.chipset.modalities()), self.knobs("finetune").epochs)
 
-def thin(split: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """Return about `limit` rows of a split, at even steps through each side, to try a large set fast.
+    @property
+    def landscape(self) -> "Study":
+        """The study of the embedded landscape whose runs a transfer starts from."""
+        return Study(profile=self.settings.get("landscape", self.profile))
 
-    Every side keeps its share, and at least two chips (or what it has).
-    """
-    if len(split) <= limit:
-        return split
-    kept: list[int] = []
-    for side in split["side"].unique():
-        rows = split.index[split["side"] == side]
-        count = min(len(rows), max(2, round(limit * len(rows) / len(split))))
-        kept += [rows[round(i)] for i in np.linspace(0, len(rows) - 1, count)]
-    return split.loc[sorted(kept)].reset_index(drop=True)
-
-
-def why_no_fusion(chipset: "ChipSet") -> str:
-    """Return in one sentence why there is nothing to fuse; empty where there is."""
-    names = list(chipset.modalities())
-    if len(names) > 1:
-        return ""
-    return (
-        f"This data set has one complete modality, {names[0]} (bands: {', '.join(chipset.bands)}), so there "
-        "is nothing to fuse: multimodal fine-tuning and the comparison of fusion strategies are skipped."
-    )
-
-
-def models_folder(
-    data: str, profile: str, split_seed: int, seed: int, fold: int | None = None, kind: str = "two_stage"
-) -> Path:
-    """Return the folder that a study's runs of one training seed (and fold) lie in.
-
-    Args:
-        data, profile: as for `prepare`.
-        split_seed: of landscape and split; seed: of training; fold: in cross-validation.
-        kind: two_stage or transfer, whose runs share names.
-    """
-    name = Path(data).name if data else "synthetic"
-    place = f"split{split_seed}" + ("" if fold is None else f"-fold{fold}") + f"-seed{seed}"
-    place += "" if kind == "two_stage" else f"-{kind}"
-    return ROOT / "runs" / f"{name}-{profile}" / "models" / place
-
-
-def landscape_of(profile: str) -> str:
-    """Return the profile whose runs on the embedded landscape a transfer starts from. Raises ConfigError."""
-    return settings(profile).get("landscape", profile)
-
-
-def planned(chipset: "ChipSet", profile: str, kind: str = "two_stage") -> dict[str, Planned]:
-    """Return the runs that a study of this data has; `kind`: two_stage or transfer (`rtslib.study.plan`)."""
-    modalities = tuple(chipset.modalities())
-    if kind == "transfer":
-        return transfer(modalities)
-    return two_stage(modalities, knobs(chipset, profile, 0, "finetune").epochs)
-
-
-def make(
-    name: str,
-    chipset: "ChipSet",
-    split: pd.DataFrame,
-    profile: str,
-    seed: int,
-    folder: str | Path,
-    kind: str = "two_stage",
-    landscape: str | Path = "",
-) -> Path:
-    """Train one run of a plan, or recognise it as finished; those it starts from are made first.
-
-    Args:
-        name: of the run.
-        chipset, split, profile: as for and from `prepare`.
-        seed: of training.
-        folder: from `models_folder`.
-        kind: two_stage or transfer.
-        landscape: folder of the landscape's runs that a transfer study starts from.
-
-    Returns:
-        The run's folder.
-
-    Raises:
-        ConfigError: the plan has no such run.
-        DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.train.train`.
-    """
-    run = _planned_run(name, chipset, profile, kind)
-    start = {}
-    for part, source in run.starts.items():
-        start[part] = Path(landscape) / source if run.landscape else make(
-            source, chipset, split, profile, seed, folder, kind
-        )  # fmt: skip
-    if run.fusion == "decision":
-        return joined(start, Path(folder) / name)
-    return trained(chipset, split, Path(folder) / name, _config_of(run, chipset, profile, seed), start)
-
-
-def is_made(
-    name: str,
-    chipset: "ChipSet",
-    split: pd.DataFrame,
-    profile: str,
-    seed: int,
-    folder: str | Path,
-    kind: str = "two_stage",
-    landscape: str | Path = "",
-) -> bool:
-    """Tell whether `make` would find a run finished; arguments as there. Raises ConfigError, DataError."""
-    run = _planned_run(name, chipset, profile, kind)
-    start = {part: Path(landscape if run.landscape else folder) / source for part, source in run.starts.items()}
-    if not all((source / "model.pt").exists() for source in start.values()):
-        return False
-    if not run.landscape and not all(
-        is_made(s, chipset, split, profile, seed, folder, kind) for s in set(run.starts.values())
-    ):
-        return False
-    if run.fusion == "decision":
-        return (Path(folder) / name / "run.json").exists() and bool(
-            make(name, chipset, split, profile, seed, folder, kind)
+    @property
+    def why_no_fusion(self) -> str:
+        """One sentence on why there is nothing to fuse; empty where there is."""
+        names = list(self.chipset.modalities())
+        if len(names) > 1:
+            return ""
+        return (
+            f"This data set has one complete modality, {names[0]} (bands: {', '.join(self.chipset.bands)}), so there "
+            "is nothing to fuse: multimodal fine-tuning and the comparison of fusion strategies are skipped."
         )
-    return recognised(chipset, split, Path(folder) / name, _config_of(run, chipset, profile, seed), start)
+
+    def chips(self, side: str) -> list[Chip]:
+        """Return the chips of one side, in the set's order. Raises DataError if there is none."""
+        wanted = set(self.split.loc[self.split["side"] == side, "chip"])
+        chips = [c for c in self.chipset.chips if c.id in wanted]
+        if not chips:
+            raise DataError(self.chipset.root, f"no chip on the {side} side of the split", "at least one")
+        return chips
+
+    def knobs(self, stage: str, **values: Any) -> Config:
+        """Return the config of a stage (pretrain, finetune, transfer): the profile's, and the layout's."""
+        for_layout = self.settings.get("layouts", {}).get(self.chipset.layout, {})
+        return Config.make({**self.settings[stage], **for_layout, **values})
+
+    def run(self, name: str, seed: int | None = None) -> "StudyRun":
+        """Return a run of the plan, trained with a seed (that of the study if None), whether it is made or not.
+
+        Raises:
+            ConfigError: the plan has no such run.
+        """
+        if name not in self.plan:
+            raise ConfigError(f"no run {name!r}: choose one of {', '.join(self.plan)}")
+        return StudyRun(self, name, self.seed if seed is None else seed)
+
+    def describe(self, out: str | Path) -> None:
+        """Write what the chips are to `out/tables`: split.csv, sides.csv, data.json. Raises OutputError."""
+        tables, chipset = Path(out) / "tables", self.chipset
+        save_split(self.split, tables / "split.csv")
+        save_table(sides_table(chipset, self.split), tables / "sides.csv")
+        described = {
+            "layout": chipset.layout, "chips": len(chipset.chips), "bands": list(chipset.bands),
+            "instances": sum(map(len, chipset.instances.values())),
+            "dropped_instances": chipset.dropped_instances,
+            "fingerprint": chipset.fingerprint(),
+        }  # fmt: skip
+        write_json(tables / "data.json", described)
 
 
-def _planned_run(name: str, chipset: "ChipSet", profile: str, kind: str) -> Planned:
-    plan = planned(chipset, profile, kind)
-    if name not in plan:
-        raise ConfigError(f"no run {name!r}: choose one of {', '.join(plan)}")
-    return plan[name]
+@dataclass(frozen=True)
+class StudyRun:
+    """One run of a study's plan with one seed, whether it is made or not."""
 
+    study: Study
+    name: str
+    seed: int
 
-def _config_of(run: Planned, chipset: "ChipSet", profile: str, seed: int) -> "Config":
-    """Return the config of a planned run: that of its last stage, for the epochs of all its stages."""
-    modalities = {m: list(b) for m, b in chipset.modalities().items() if m in run.modalities}
-    stages = [knobs(chipset, profile, seed, stage, modalities=modalities) for stage in run.stages]
-    return stages[-1].updated(fusion=run.fusion, epochs=sum(c.epochs for c in stages), **run.knobs)
+    @property
+    def planned(self) -> Planned:
+        """What the plan says of it."""
+        return self.study.plan[self.name]
 
+    @property
+    def label(self) -> str:
+        """Name, seed and fold, to be read."""
+        return f"{self.name}, seed {self.seed}" + ("" if self.study.fold is None else f", fold {self.study.fold}")
 
-def knobs(chipset: "ChipSet", profile: str, seed: int, stage: str, **values: Any) -> "Config":
-    """Return the config of a stage (`pretrain`, `finetune`, `transfer`): the profile's, and the layout's."""
-    from rtslib.config import Config
+    @property
+    def run(self) -> Run:
+        """The folder it lies in, by the seeds of split and training, by fold, and by kind, whose runs share names."""
+        study = self.study
+        name = f"split{study.seed}" + ("" if study.fold is None else f"-fold{study.fold}") + f"-seed{self.seed}"
+        name += "" if study.kind == "two_stage" else f"-{study.kind}"
+        return Run(place(study.data, study.profile) / "models" / name / self.name)
 
-    chosen = settings(profile)
-    for_layout = chosen.get("layouts", {}).get(chipset.layout, {})
-    return Config.make({**chosen[stage], **for_layout, "seed": seed, **values})
+    @property
+    def starts(self) -> dict[str, "StudyRun"]:
+        """Modality (or `all`) -> the run that its weights come from."""
+        source = self.study.landscape if self.planned.landscape else self.study
+        return {part: StudyRun(source, name, self.seed) for part, name in self.planned.starts.items()}
 
+    @property
+    def recipe(self) -> Recipe:
+        """What it is; the runs that it starts from have to be there. Raises DataError if one is not."""
+        study, planned = self.study, self.planned
+        start = {part: source.run for part, source in self.starts.items()}
+        if planned.fusion == "decision":
+            return joined_recipe(start, study.chipset, study.split)
+        modalities = {m: list(b) for m, b in study.chipset.modalities().items() if m in planned.modalities}
+        stages = [study.knobs(stage, seed=self.seed, modalities=modalities) for stage in planned.stages]
+        epochs = sum(c.epochs for c in stages)  # those of all its stages, with the knobs of the last
+        config = stages[-1].updated(fusion=planned.fusion, epochs=epochs, **planned.knobs)
+        return Recipe(config, study.chipset, study.split, start)
 
-def _landscape(profile: str, seed: int) -> Path:
-    """Return the folder of the embedded landscape's chips; made unless this generator made it before."""
-    from rtslib.synthetic.chips import make_chip, write_challenge
+    def make(self, progress: bool = True) -> "StudyRun":
+        """Train it, or recognise it as finished; those it starts from are made first, but for the landscape's.
 
-    chips, size = settings(profile)["chips"], settings(profile)["size"]
-    bands, masks = make_chip(seed, size=64)  # a changed generator changes this chip, and so the folder's name
-    mark = hashlib.sha256(bands.tobytes() + b"".join(m.tobytes() for m in masks)).hexdigest()[:8]
-    folder = ROOT / "scratch" / "synthetic" / f"{chips}-chips-{size}px-seed{seed}-{mark}"
-    if not folder.exists():
-        write_challenge(folder, chips, size, seed)
-    return folder
+        Raises:
+            DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.train.train`.
+        """
+        if not self.planned.landscape:
+            for source in self.starts.values():
+                source.make(progress)
+        obtain(self.recipe, self.run, progress)
+        return self
 
+    def predictions(self, side: str = "test", hidden: Mapping[str, str] | None = None) -> list[dict]:
+        """Return its COCO results on one side of the split; they are kept in its folder.
 
-def side_chips(chipset: "ChipSet", split: pd.DataFrame, side: str) -> list:
-    """Return the chips of one side, in the set's order. Raises DataError if there is none."""
-    wanted = set(split.loc[split["side"] == side, "chip"])
-    chips = [c for c in chipset.chips if c.id in wanted]
-    if not chips:
-        raise DataError(chipset.root, f"no chip on the {side} side of the split", "at least one")
-    return chips
+        `hidden` is as for `rtslib.training.predict.predict`: what of each chip the model has to do without.
+        """
+        kept = self.run.predictions(side, hidden)
+        if not kept.exists():
+            chips = self.study.chips(side)
+            write_json(kept, predict(load_model(self.run), self.study.chipset, chips, hidden=hidden))
+        return read_json(kept)
+
+    @property
+    def hidden_cases(self) -> list[tuple[str, str]]:
+        """What is hidden from test chips, to see what it does without: (modality, part); none for most runs.
+
+        All modalities of the run but its primary one, the last one first.
+        """
+        if self.study.kind != "two_stage" or self.name not in TRIED_WITHOUT:
+            return []
+        return [(m, part) for m in reversed(list(self.study.chipset.modalities())[1:]) for part in HIDDEN_PARTS]
+
+    @property
+    def wanted(self) -> list[tuple[str, dict[str, str]]]:
+        """The predictions that a study needs of it: (side, what is hidden)."""
+        sides: list[tuple[str, dict[str, str]]] = [
+            (s, {}) for s in ("val", "test") if s in set(self.study.split["side"])
+        ]
+        return sides + [("test", {modality: part}) for modality, part in self.hidden_cases]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is made, and all its predictions are there; what it starts from has to be done."""
+        return all(self.run.predictions(*case).exists() for case in self.wanted) and is_obtained(self.recipe, self.run)

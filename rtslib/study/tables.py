@@ -2,8 +2,8 @@
 
 Notebook 06 calls it (`make study`). Tables in `OUT/tables`: `runs.csv` (one row a run and seed), `models.csv`
 (means over seeds, with intervals), `gains.csv` (paired differences to the references), `missing.csv` (AP50 with a
-modality hidden), `curves.csv`, `reliability.csv`; and `folds.csv`, which chip is in which fold. Figures and the README are drawn from these alone
-(`rtslib.study.redraw`).
+modality hidden), `curves.csv`, `reliability.csv`; and `folds.csv`, which chip is in which fold. Figures and the README
+are drawn from these alone (`rtslib.study.redraw`).
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rtslib.config import Config
-from rtslib.data.tables import save_table
+from rtslib.data.splits import folds_by_group
 from rtslib.errors import ConfigError
-from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, interval
+from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, difference, interval
+from rtslib.files import save_table
 from rtslib.models.macs import pyramid_macs
-from rtslib.study import grid, study
+from rtslib.study.grid import perform_all, study_runs
 from rtslib.study.plan import RESIDUAL, TRIED_WITHOUT
 from rtslib.study.rows import LOOSE, curve_rows, judge, reliability_rows, run_row
+from rtslib.study.study import FOLDS, Study, StudyRun
 from rtslib.training.steptime import run_seconds
 
 #: Models that others are compared with, where the study has them: (two_stage, transfer).
@@ -30,27 +31,19 @@ AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "
 
 
 def run_study(
-    out: str | Path,
-    data: str = "",
-    profile: str = "quick",
-    kind: str = "two_stage",
-    names: Sequence[str] = (),
-    seeds: Sequence[int] = (0, 1, 2),
-    folds: Sequence[int] = (),
-    workers: int = 2,
-    split_seed: int = 0,
-) -> Path:
+    study: Study, out: str | Path, *, names: Sequence[str] = (), seeds: Sequence[int] = (0, 1, 2),
+    folds: Sequence[int] = (), workers: int = 2, scheduler: str = "",
+) -> Path:  # fmt: skip
     """Make or recognise all runs of a study and write its tables.
 
     Args:
+        study: on one split.
         out: folder of results.
-        data, profile: as for `rtslib.study.study.prepare`.
-        kind: two_stage or transfer, see `rtslib.study.plan`.
         names: runs of the plan; empty: all.
         seeds: of training, on one split.
-        folds: which of the `rtslib.study.study.FOLDS` folds of cross-validation by site group; none: one split.
-        workers: processes.
-        split_seed: of landscape, split and folds.
+        folds: which of the `FOLDS` folds of cross-validation by site group; none: one split.
+        workers: processes to start here.
+        scheduler: address of a Dask scheduler to use instead.
 
     Returns:
         The folder of the tables.
@@ -59,12 +52,9 @@ def run_study(
         ConfigError: no such kind, run, seed or fold.
         DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.train.train`.
     """
-    if kind not in REFERENCES:
-        raise ConfigError(f"kind {kind!r}: choose one of {', '.join(REFERENCES)}")
-    listed = grid.tasks(data, profile, kind, names, seeds, folds, split_seed)
-    grid.perform_all(listed, workers)
-    mine = [t for t in listed if t.kind == kind and t.data == data]
-    return write_tables(mine, out)
+    listed = study_runs(study, names, seeds, folds)
+    perform_all(listed, workers, scheduler)
+    return write_tables([run for run in listed if (run.study.kind, run.study.data) == (study.kind, study.data)], out)
 
 
 def numbers(text: object, name: str) -> list[int]:
@@ -79,45 +69,43 @@ def numbers(text: object, name: str) -> list[int]:
         raise ConfigError(f"{name}={text!r}: write whole numbers, such as 0,1,2") from None
 
 
-def write_tables(listed: Sequence[grid.Task], out: str | Path) -> Path:
-    """Score finished tasks of one study and write its tables to `out/tables`; returns that folder."""
-    tables = Path(out) / "tables"
-    first = listed[0]
-    chipset, _ = study.prepare(first.data, first.profile, first.split_seed, out)
-    side = max(max(c.height, c.width) for c in chipset.chips)
-    by_run: dict[tuple[str, int], list[grid.Task]] = {}
-    for task in listed:
-        by_run.setdefault((task.name, task.seed), []).append(task)
-    rows, curves, bins, found, loose, macs, known = [], [], [], {}, {}, {}, {}
-    for (name, _), tasks in by_run.items():
-        judged = judge(tasks)
+def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
+    """Score finished runs of one study and write its tables to `out/tables`; returns that folder."""
+    tables, study = Path(out) / "tables", listed[0].study
+    study.describe(out)
+    side = max(max(c.height, c.width) for c in study.chipset.chips)
+    by_run: dict[tuple[str, int], list[StudyRun]] = {}
+    for run in listed:
+        by_run.setdefault((run.name, run.seed), []).append(run)
+    rows, curves, bins = [], [], []
+    found: dict[str, list[Hits]] = {}
+    loose: dict[str, list[Hits]] = {}
+    macs: dict[str, int] = {}
+    known: dict[str, float] = {}
+    for (name, _), parts in by_run.items():
+        judged = judge(parts)
         if name not in macs:
-            macs[name] = pyramid_macs(Config.load(judged.runs[0] / "config.json"), side)
-        rows.append(run_row(judged, macs[name], [run_seconds(run, chipset, known) for run in judged.runs]))
+            macs[name] = pyramid_macs(judged.runs[0].config, side)
+        rows.append(run_row(judged, macs[name], [run_seconds(run, study.chipset, known) for run in judged.runs]))
         curves.append(curve_rows(judged))
         bins.append(reliability_rows(judged))
         found.setdefault(name, []).append(judged.hits())
         loose.setdefault(name, []).append(judged.hits(LOOSE))
     runs = save_table(pd.DataFrame(rows), tables / "runs.csv")
-    drawn = [{name: ap_draws(of_seeds) for name, of_seeds in hits.items()} for hits in (found, loose)]
-    save_table(model_table(runs, *drawn), tables / "models.csv")
-    at50, at25 = (gain_table(h, d, REFERENCES[first.kind]) for h, d in zip((found, loose), drawn, strict=True))
+    drawn, drawn25 = ({name: ap_draws(of_seeds) for name, of_seeds in hits.items()} for hits in (found, loose))
+    save_table(model_table(runs, drawn, drawn25), tables / "models.csv")
+    at50, at25 = (gain_table(*pair, REFERENCES[study.kind]) for pair in ((found, drawn), (loose, drawn25)))
     names = {"AP50_gain": "AP25_gain", "low": "AP25_low", "high": "AP25_high"}
     at25 = at25.drop(columns="share_ahead").rename(columns=names)
     save_table(at50.merge(at25, on=["model", "over"]), tables / "gains.csv")
-    save_table(
-        pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean(),
-        tables / "curves.csv",
-    )
-    save_table(
-        pd.concat(bins)[["model", "seed", "when", "low", "high", "count", "score", "right"]], tables / "reliability.csv"
-    )
-    if first.kind == "two_stage":
+    curve = pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean()
+    save_table(curve, tables / "curves.csv")
+    columns = ["model", "seed", "when", "low", "high", "count", "score", "right"]
+    save_table(pd.concat(bins)[columns], tables / "reliability.csv")
+    if study.kind == "two_stage":
         save_table(missing_table(by_run, found), tables / "missing.csv")
-    if first.fold is not None:
-        from rtslib.data.splits import folds_by_group
-
-        save_table(folds_by_group(chipset, study.FOLDS, first.split_seed), tables / "folds.csv")
+    if study.fold is not None:
+        save_table(folds_by_group(study.chipset, FOLDS, study.seed), tables / "folds.csv")
         for name in ("split", "sides"):  # of the one split that the folds replace
             (tables / f"{name}.csv").unlink(missing_ok=True)
     return tables
@@ -166,29 +154,25 @@ def gain_table(found: dict[str, list[Hits]], draws: dict[str, np.ndarray], refer
                 raise ConfigError(
                     f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: run both on the same"
                 )
-            difference = draws[name] - draws[over]
-            low, high = interval(difference)
-            known = difference[np.isfinite(difference)]
-            ahead = float((known > 0).mean()) if len(known) else np.nan
-            rows.append({"model": name, "over": over, "AP50_gain": mean[name] - mean[over], "low": low, "high": high,
-                         "share_ahead": ahead})  # fmt: skip
+            paired = difference(draws[name], draws[over])
+            rows.append({"model": name, "over": over, "AP50_gain": mean[name] - mean[over], **paired})
     return pd.DataFrame(rows, columns=["model", "over", "AP50_gain", "low", "high", "share_ahead"])
 
 
-def missing_table(by_run: dict[tuple[str, int], list[grid.Task]], found: dict[str, list[Hits]]) -> pd.DataFrame:
-    """Score the models of `rtslib.study.plan.TRIED_WITHOUT` with nothing, and with each of `rtslib.study.grid.hidden_cases`.
+def missing_table(by_run: dict[tuple[str, int], list[StudyRun]], found: dict[str, list[Hits]]) -> pd.DataFrame:
+    """Score the models of `rtslib.study.plan.TRIED_WITHOUT` with nothing, and with each of their hidden cases.
 
     Returns:
         One row a model, seed and part: model, seed, hidden (modality, or `nothing`), part (all, left), AP50.
     """
-    rows, at = [], {name: 0 for name in found}
-    for (name, seed), tasks in by_run.items():
+    rows, at = [], dict.fromkeys(found, 0)
+    for (name, seed), parts in by_run.items():
         whole = average_precision(found[name][at[name]])
         at[name] += 1
         if name not in TRIED_WITHOUT:
             continue
         rows.append({"model": name, "seed": seed, "hidden": "nothing", "part": "", "AP50": whole})
-        for modality, part in grid.hidden_cases(tasks[0]):
-            less = average_precision(judge(tasks, {modality: part}).hits())
+        for modality, part in parts[0].hidden_cases:
+            less = average_precision(judge(parts, {modality: part}).hits())
             rows.append({"model": name, "seed": seed, "hidden": modality, "part": part, "AP50": less})
     return pd.DataFrame(rows, columns=["model", "seed", "hidden", "part", "AP50"])

@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: Root of the checkout: what relative paths in notebooks are relative to.
-ROOT = Path(__file__).resolve().parents[2]
+from rtslib.files import ROOT
+
 #: Output type of live widgets.
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

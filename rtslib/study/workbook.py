@@ -11,18 +11,18 @@ a notebook does not have are errors, copies appear whole, without paths of this 
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from rtslib.errors import DataError, OutputError, RtsError, WorkbookError
-from rtslib.files import whole, write_text
-from rtslib.study.tidy import ROOT, tidy, tidy_copy
+from rtslib.errors import ConfigError, DataError, OutputError, WorkbookError
+from rtslib.files import ROOT, whole, write_text
+from rtslib.study.manifest import write_manifest
+from rtslib.study.profiles import place, settings
+from rtslib.study.record import compare
+from rtslib.study.tidy import tidy, tidy_copy
 
 #: Seconds a single cell may take before it is stopped.
 CELL_TIMEOUT = 48 * 3600
@@ -81,11 +81,7 @@ def check_parameters(notebook: str | Path, given: Mapping[str, Any]) -> None:
 
 
 def execute(
-    notebook: str | Path,
-    out: str | Path,
-    parameters: Mapping[str, Any],
-    cwd: str | Path = ROOT,
-    timeout: int = CELL_TIMEOUT,
+    notebook: str | Path, out: str | Path, parameters: Mapping[str, Any], *, timeout: int = CELL_TIMEOUT
 ) -> Path:
     """Run one notebook and keep the executed copy.
 
@@ -93,7 +89,6 @@ def execute(
         notebook: the source; it is not changed.
         out: the copy goes to `out/notebooks/`, under the source's name.
         parameters: name -> value, set after the `parameters` cell.
-        cwd: working directory of the kernel.
         timeout: seconds that a cell may take.
 
     Returns:
@@ -116,7 +111,7 @@ def execute(
         try:
             quiet = ["--IPKernelApp.log_level=CRITICAL"]  # else each kernel warns of its (local) TCP transport
             papermill.execute_notebook(
-                str(notebook), str(part), dict(parameters), cwd=str(cwd), kernel_name="python3",
+                str(notebook), str(part), dict(parameters), cwd=str(ROOT), kernel_name="python3",
                 log_output=True, progress_bar=False, execution_timeout=timeout, store_widget_state=False,
                 extra_arguments=quiet,
             )  # fmt: skip
@@ -130,22 +125,17 @@ def execute(
 
 
 def run(
-    profile: str = "quick",
-    data: str = "",
-    seed: int = 0,
-    out: str = "",
-    only: str = "",
-    extra: Mapping[str, Any] | None = None,
-    timeout: int = CELL_TIMEOUT,
-) -> Path:
-    """Run the notebooks and write `manifest.json`.
+    profile: str = "quick", *, data: str = "", seed: int = 0, out: str = "", only: str = "",
+    extra: Mapping[str, Any] | None = None, timeout: int = CELL_TIMEOUT,
+) -> Path:  # fmt: skip
+    """Run the notebooks, write `manifest.json`, and say how the scores compare with those on record.
 
     Args:
         profile: a key of `rtslib.config.PROFILES`.
         data: folder of chips; empty for the embedded landscape.
         seed: of everything random.
-        out: folder for all results; empty for `results/<profile>`.
-        only: numbers of notebooks to run; empty for all.
+        out: folder for all results; empty for `runs/SET-PROFILE`, which git ignores.
+        only: numbers of notebooks to run; empty for all but `ASKED_FOR`.
         extra: further notebook parameters; each notebook that runs must have them.
         timeout: seconds that a cell may take.
 
@@ -157,28 +147,28 @@ def run(
         DataError: `data` is no folder.
         OutputError: `out` cannot be written.
     """
-    from rtslib.config import PROFILES
-    from rtslib.study.manifest import write_manifest
-
-    if profile not in PROFILES:
-        raise WorkbookError(f"no profile {profile!r}: choose one of {', '.join(PROFILES)}")
+    try:
+        settings(profile)
+    except ConfigError as e:
+        raise WorkbookError(str(e)) from None
     if data and not Path(data).is_dir():
         raise DataError(data, "no such folder", "a folder of chips")
     chosen = notebooks(only=only)
-    folder = Path(out or ROOT / "results" / profile)
-    values = {"data": _from_root(data), "profile": profile, "seed": seed, "out": _from_root(folder)}
+    folder = Path(out) if out else place(data, profile)
+    values = {"data": _from_root(data), "profile": profile, "seed": seed, "out": _from_root(folder), **(extra or {})}
     for notebook in chosen:
-        check_parameters(notebook, {**values, **(extra or {})})
+        check_parameters(notebook, values)
     start = time.monotonic()
     with _log_file(folder / "workbook.log") as log:
         print(f"{len(chosen)} notebooks, profile {profile}; their output is logged to {log}", flush=True)
         for notebook in chosen:
             begin = time.monotonic()
             print(f"  {notebook.stem} ...", end="", flush=True)
-            execute(notebook, folder, {**values, **(extra or {})}, timeout=timeout)
+            execute(notebook, folder, values, timeout=timeout)
             print(f" {time.monotonic() - begin:.0f} s", flush=True)
-    manifest = write_manifest(folder, profile=profile, data=values["data"], seed=seed)
+    manifest = write_manifest(folder, profile, values["data"], seed)
     print(f"done in {time.monotonic() - start:.0f} s; results in {folder}, listed in {manifest.name}")
+    print(compare(folder))
     return folder
 
 
@@ -219,51 +209,3 @@ def _log_file(path: Path) -> Iterator[Path]:
         logger.setLevel(before[0])
         logger.propagate = before[1]
         write_text(path, tidy(path.read_text(encoding="utf-8")))
-
-
-app = typer.Typer(
-    help="Run the numbered notebooks without a browser.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-@app.callback()
-def _commands() -> None:
-    """Run the numbered notebooks without a browser."""
-
-
-@app.command("run")
-def _run_command(
-    profile: Annotated[str, typer.Option(help="Sizes and knobs: smoke, quick, overnight or gpu.")] = "quick",
-    data: Annotated[str, typer.Option(metavar="DIR", help="Folder of chips; empty: embedded landscape.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Folder for results; empty: results/PROFILE.")] = "",
-    only: Annotated[str, typer.Option(metavar="NN", help="Numbers of notebooks to run, such as 03 or 3,5.")] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="name=value", help="Notebook parameter.")] = None,
-) -> None:
-    """Run the notebooks in order; write tables, figures, the map and manifest.json."""
-    from rtslib.config import parse_pairs
-
-    run(profile, data, seed, out, only, parse_pairs(set_ or []))
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 after one line `error: ...` on stderr."""
-    usage_error = typer.BadParameter.__mro__[2]  # click's; not every typer release exports it
-    try:
-        code = typer.main.get_command(app).main(
-            argv, prog_name="python -m rtslib.study.workbook", standalone_mode=False
-        )
-        return code if isinstance(code, int) else 0
-    except usage_error as e:
-        message = e.format_message()
-    except RtsError as e:
-        message = str(e)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,6 +7,7 @@ alone, noise, seams and voids the terrain alone.
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,9 @@ import numpy as np
 from rtslib.bands import CHALLENGE_BANDS
 from rtslib.data.masks import encode, label_instances
 from rtslib.errors import ConfigError
-from rtslib.synthetic.landscape import check_seed, check_size, make_land, new_folder
-from rtslib.synthetic.scene import write_scene
+from rtslib.files import new_folder
+from rtslib.synthetic.landscape import check_seed, check_size, make_land
 from rtslib.synthetic.sites import make_site
-
-__all__ = ["make_chip", "write_challenge", "write_scene"]
 
 CHIPS_PER_SITE = 6
 #: the kinds of water a chip may have; `Site.waters` says how often
@@ -109,3 +108,19 @@ def write_challenge(out: str | Path, chips: int, size: int | tuple[int, int], se
         (part / "train" / "annotations").mkdir()
         (part / "train" / "annotations" / "instances_train.json").write_text(json.dumps(coco))
     return out
+
+
+def kept_challenge(root: str | Path, chips: int, size: int, seed: int) -> Path:
+    """Return a data set of `write_challenge` below a folder, made there unless this generator made it before.
+
+    Args:
+        root: gets `synthetic/`, with one folder a data set.
+        chips, size, seed: as for `write_challenge`.
+
+    Raises:
+        ConfigError, OutputError: as `write_challenge`.
+    """
+    bands, masks = make_chip(seed, size=64)  # a changed generator changes this chip, and so the folder's name
+    mark = hashlib.sha256(bands.tobytes() + b"".join(m.tobytes() for m in masks)).hexdigest()[:8]
+    folder = Path(root) / "synthetic" / f"{chips}-chips-{size}px-seed{seed}-{mark}"
+    return folder if folder.exists() else write_challenge(folder, chips, size, seed)

@@ -5,15 +5,11 @@ image, the spectral bands and the terrain bands are taken of the result (`rtslib
 `rtslib.synthetic.slumps`, `rtslib.synthetic.surface`). Chips and scenes are pieces of different size.
 """
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from rtslib.errors import ConfigError, OutputError
+from rtslib.errors import ConfigError
 from rtslib.synthetic import slumps, surface, terrain
 from rtslib.synthetic.sites import Site
 
@@ -88,24 +84,3 @@ def make_land(
     elevation, shade = surface.survey(rng, z, ground, always)
     layers = (*rgb, ndvi, elevation, shade, nir, ndwi)
     return np.stack([a[inner] for a in layers]), truth[inner], scars
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `out`; rename it to `out` on success, delete it on failure.
-
-    Raises:
-        OutputError: `out` is a file, a folder that holds something, or cannot be written.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} exists already: choose a new or empty folder")
-    whole = out.resolve()
-    part = whole.with_name(f".part-{os.getpid()}-{whole.name}")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        os.replace(part, whole)
-    except OSError as e:
-        raise OutputError(f"cannot write {out}: {e.strerror or e}: choose a writable place with room") from e
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

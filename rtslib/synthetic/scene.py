@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from rtslib.bands import BANDS, CHALLENGE_BANDS
 from rtslib.data import masks
-from rtslib.synthetic.landscape import check_seed, check_size, make_land, new_folder
+from rtslib.files import new_folder
+from rtslib.synthetic.landscape import check_seed, check_size, make_land
 from rtslib.synthetic.sites import make_site
 from rtslib.synthetic.terrain import PIXEL_M
 

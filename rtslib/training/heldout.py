@@ -10,7 +10,7 @@ from pathlib import Path
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.splits import load_split
 from rtslib.errors import DataError
-from rtslib.training.runs import read_run
+from rtslib.training.runs import Run
 
 
 def chips_on_side(run: str | Path, chipset: ChipSet, side: str = "all") -> tuple[list[Chip], str]:
@@ -29,19 +29,19 @@ def chips_on_side(run: str | Path, chipset: ChipSet, side: str = "all") -> tuple
         DataError: there is no labelled chip; or, if `side` is not "all", the run was trained on other data or
             its split has no chip there.
     """
-    run, chips = Path(run), list(chipset.labelled())
+    run, chips = Run(Path(run)), list(chipset.labelled())
     if not chips:
         raise DataError(chipset.root, "no labelled chips", "some to score against")
-    if read_run(run).get("data_fingerprint") != chipset.fingerprint():
+    if run.record.get("data_fingerprint") != chipset.fingerprint():
         if side != "all":
             found = f"other data than {run} was trained on"
             raise DataError(chipset.root, found, f"the same for side {side}, or side all")
         return chips, ""
-    split = load_split(run / "split.csv", chipset)
+    split = load_split(run.folder / "split.csv", chipset)
     sides = dict(zip(split["chip"], split["side"], strict=True))
     chosen = [c for c in chips if side in ("all", sides[c.id])]
     if not chosen:
-        raise DataError(run / "split.csv", f"no chip on side {side}", f"one of {sorted(set(sides.values()))}")
+        raise DataError(run.folder / "split.csv", f"no chip on side {side}", f"one of {sorted(set(sides.values()))}")
     trained, chose = (sum(sides[c.id] == s for c in chosen) for s in ("train", "val"))
     told = f"{trained} of these {len(chosen)} chips were used in training, {chose} in validation"
     return chosen, told if trained or chose else ""

@@ -1,11 +1,13 @@
-"""The training loop's parts, for Lightning: the module, the order of chips, the log, the checkpoint.
+"""The training loop, by Lightning, and its parts: the module, the order of chips, the log, the checkpoint.
 
 Order and augmentation depend on (seed, epoch) alone, sampling and stochastic depth on (seed, step), so
 a run that is killed and resumed at an epoch's start ends with the same weights as one that was not.
 """
 
+import logging
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,18 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
-from torch.utils.data import Sampler
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from torch import nn
+from torch.utils.data import DataLoader, Sampler
 
 from rtslib.config import Config
-from rtslib.data.samples import ChipDataset
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import NonFiniteLossError
+from rtslib.evaluation.coco import evaluate
 from rtslib.files import whole
-from rtslib.models.detector import Detector
 from rtslib.training.logs import read_log, write_log
+from rtslib.training.predict import as_results
 
 
 class EpochSampler(Sampler):
@@ -60,7 +65,7 @@ class Lit(L.LightningModule):
         truth: COCO ground truth of the validation chips, or None.
     """
 
-    def __init__(self, model: Detector, steps: int, truth: dict | None) -> None:
+    def __init__(self, model: nn.Module, steps: int, truth: dict | None) -> None:
         super().__init__()
         self.model, self.steps, self.truth = model, steps, truth
         self.found: list[dict] = []
@@ -98,15 +103,11 @@ class Lit(L.LightningModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         """Collect COCO results; the averaged weights are in place by then."""
-        from rtslib.training.predict import as_results
-
         for image_id, output in zip(batch["image_ids"], self.model(batch)):
             self.found += as_results(image_id, output, self.model.config.max_dets)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val_AP` and `val_AP50` of the masks (fractions 0-1)."""
-        from rtslib.evaluation.coco import evaluate
-
         scores = evaluate(self.truth, self.found)["segm"]
         self.found = []
         for name in ("AP", "AP50"):
@@ -122,7 +123,7 @@ def rate(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
 
-def parameter_groups(model: Detector) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """AdamW groups: backbones at `lr * backbone_lr`; no decay on 1-d parameters and relative positions."""
     c = model.config
     branches = {id(p) for p in model.backbones.parameters()}
@@ -179,3 +180,61 @@ class LastCheckpoint(Callback):
         """Write the checkpoint."""
         with whole(self.path) as part:
             trainer.save_checkpoint(part)
+
+
+def fit(model: nn.Module, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path, progress: bool) -> int:
+    """Train, from `last.ckpt` where there is one; leaves the averaged weights in `model`, on the CPU.
+
+    Args:
+        model: in training mode; `model.config` holds the knobs.
+        chipset: opened data; chips: side -> those of it.
+        out: folder of log and checkpoint.
+        progress: show a progress bar.
+
+    Returns:
+        The number of optimiser steps.
+    """
+    config = model.config
+    loader, val_loader, truth = _loaders(config, chipset, chips)
+    steps = config.epochs * len(loader)
+    callbacks: list[Callback] = [EpochLog(out / "log.csv"), LastCheckpoint(out / "last.ckpt")]
+    if config.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=averaging_decay(config, steps)))
+    if progress:
+        callbacks.append(TQDMProgressBar())
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
+    with warnings.catch_warnings():
+        for known in ("does not have many workers", "have no `val_dataloader`", "LeafSpec.*is deprecated"):
+            warnings.filterwarnings("ignore", message=f".*{known}.*")
+        trainer = L.Trainer(
+            default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,
+            gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
+            enable_progress_bar=progress, enable_model_summary=False, check_val_every_n_epoch=config.val_every or 1,
+            num_sanity_val_steps=0, log_every_n_steps=1, deterministic=False,
+        )  # fmt: skip
+        last = out / "last.ckpt"
+        lit = Lit(model, steps, truth)
+        trainer.fit(lit, loader, val_loader, ckpt_path=last if last.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    model.to("cpu")
+    return trainer.global_step
+
+
+def _loaders(
+    config: Config, chipset: ChipSet, chips: dict[str, list[Chip]]
+) -> tuple[DataLoader, DataLoader | None, dict | None]:
+    """Return the loader of the training side; that of the validation side and its COCO truth, if it is to be scored."""
+    data = ChipDataset(
+        chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
+        crop=config.crop, dropout=config.modality_dropout,
+    )  # fmt: skip
+    shared = {"collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available()}
+    loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
+    if not (config.val_every and chips.get("val")):
+        return loader, None, None
+    val = ChipDataset(chipset, chips["val"], config.modalities)
+    return loader, DataLoader(val, config.batch_size, **shared), chipset.coco(chips["val"])

@@ -8,27 +8,29 @@ both ways.
 
 import statistics
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rtslib.files import read_json
+import torch
 
-if TYPE_CHECKING:
-    from rtslib.config import Config
-    from rtslib.data.chips import ChipSet
+from rtslib.config import Config
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.samples import ChipDataset, collate
+from rtslib.models.build import build_model
+from rtslib.training.loop import parameter_groups
+from rtslib.training.runs import Run
+
+#: Knobs that change no step's time.
+_APART = {"seed", "epochs", "modality_mean", "modality_std", "temperature", "freeze_epochs", "modality_dropout"}
+REPEATS = 5  # steps timed, after one to warm up
 
 
-def run_seconds(
-    run: str | Path, chipset: "ChipSet", known: dict[str, float], repeats: int = 5, threads: int = 0
-) -> dict[str, float | None]:
+def run_seconds(run: Run, chipset: ChipSet, known: dict[str, float]) -> dict[str, float | None]:
     """Time the steps of a finished run and sum up its training, with all that it started from.
 
     Args:
-        run: its folder.
+        run: the run.
         chipset: the data it was trained on; a run it started from that was trained on other data is not counted.
         known: median seconds a step by config, which is filled on the way: seeds and folds cost the same.
-        repeats: steps timed, after one to warm up.
-        threads: that PyTorch uses; 0: as many as it takes by itself.
 
     Returns:
         `seconds_per_step` of its last epoch (None where it has no step) and `seconds` of all training.
@@ -36,54 +38,31 @@ def run_seconds(
     Raises:
         DataError: a run is missing.
     """
-    from rtslib.config import Config
-
-    run = Path(run)
-    record, config = read_json(run / "run.json"), Config.load(run / "config.json")
-    before = sum(
-        run_seconds(run / start, chipset, known, repeats, threads)["seconds"]
-        for start in record["init"].values()
-        if read_json(run / start / "run.json")["data_fingerprint"] == record["data_fingerprint"]
-    )
+    record, config = run.record, run.config
+    mine = [start for start in run.parents if start.record["data_fingerprint"] == record["data_fingerprint"]]
+    before = sum(run_seconds(start, chipset, known)["seconds"] for start in mine)
     if not record["steps"]:
         return {"seconds_per_step": None, "seconds": before}
-    chips = [c for c in chipset.labelled()][: config.batch_size]
+    chips = list(chipset.labelled())[: config.batch_size]
     frozen = min(config.freeze_epochs, config.epochs) / config.epochs
-    times = {f: _known(config, f, chipset, chips, known, repeats, threads) for f in {frozen > 0, frozen == 1}}
+    times = {}
+    for still in {frozen > 0, frozen == 1}:
+        key = f"{still} {config.model_dump_json(exclude=_APART)}"
+        if key not in known:
+            known[key] = seconds_a_step(config, chipset, chips, still)
+        times[still] = known[key]
     mean = times.get(True, 0.0) * frozen + times.get(False, 0.0) * (1 - frozen)
     return {"seconds_per_step": times[frozen == 1], "seconds": record["steps"] * mean + before}
 
 
-def _known(
-    config: "Config", frozen: bool, chipset: "ChipSet", chips: list, known: dict, repeats: int, threads: int
-) -> float:
-    """Return the seconds of a step, measured once for configs that cost the same."""
-    apart = {"seed", "epochs", "modality_mean", "modality_std", "temperature", "freeze_epochs", "modality_dropout"}
-    key = f"{frozen} {config.model_dump_json(exclude=apart)}"
-    if key not in known:
-        known[key] = seconds_a_step(config, chipset, chips, frozen, repeats, threads)
-    return known[key]
-
-
-def seconds_a_step(
-    config: "Config", chipset: "ChipSet", chips: list[Any], frozen: bool = False, repeats: int = 5, threads: int = 0
-) -> float:
+def seconds_a_step(config: Config, chipset: ChipSet, chips: list[Chip], frozen: bool = False) -> float:
     """Return the median wall time (s) of a training step: forward, backward, clipping and optimiser.
 
     Args:
         config: with normalisation statistics.
         chipset, chips: data, and the chips of the batch.
         frozen: with backbones that do not train.
-        repeats, threads: as for `run_seconds`.
     """
-    import torch
-
-    from rtslib.data.samples import ChipDataset, collate
-    from rtslib.models.detector import build_model
-    from rtslib.training.loop import parameter_groups
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
     torch.manual_seed(0)
     data = ChipDataset(chipset, chips, config.modalities, augment=True, crop=config.crop)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -92,7 +71,7 @@ def seconds_a_step(
     optimizer = torch.optim.AdamW(parameter_groups(model), lr=1e-6)
     model.train().backbones.requires_grad_(not frozen).train(not frozen)
     taken = []
-    for _ in range(repeats + 1):
+    for _ in range(REPEATS + 1):
         start = time.perf_counter()
         optimizer.zero_grad()
         torch.stack(list(model(batch).values())).sum().backward()
@@ -101,7 +80,6 @@ def seconds_a_step(
         if device.type == "cuda":
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
-    torch.set_num_threads(before)
     return statistics.median(taken[1:])
 
 

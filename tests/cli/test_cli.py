@@ -11,7 +11,7 @@ import pytest
 from helpers.chip_folders import write_challenge, write_coco
 from helpers.models import TINY_KNOBS as TINY
 from rtslib.__main__ import main
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.data.masks import encode
 from rtslib.errors import DataError
 from rtslib.evaluation.coco import METRICS

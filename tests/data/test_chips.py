@@ -13,7 +13,8 @@ from pycocotools.coco import COCO
 from helpers.chip_folders import VALUES, annotation, box_mask, edit_json, pixels, write_challenge, write_coco
 from rtslib.bands import CHALLENGE_BANDS
 from rtslib.data.annotations import check_rle
-from rtslib.data.chips import open_chips, source_of
+from rtslib.data.chips import source_of
+from rtslib.data.opening import open_chips
 from rtslib.data.masks import decode, encode
 from rtslib.errors import DataError
 

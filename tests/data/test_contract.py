@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from helpers.chip_folders import annotation, box_mask, edit_json, pixels, write_challenge, write_coco
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.data.masks import encode
 from rtslib.errors import DataError
 

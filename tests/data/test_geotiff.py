@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.data.masks import decode
 from rtslib.errors import DataError
 

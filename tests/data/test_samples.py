@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.chip_folders import write_challenge
-from rtslib.data.chips import Chip, ChipSet, Instance, open_chips
+from rtslib.data.chips import Chip, ChipSet, Instance
+from rtslib.data.opening import open_chips
 from rtslib.data.masks import encode
 from rtslib.data.samples import STD_FLOOR, ChipDataset, band_statistics, boxes_of, collate, jittered, turned
 from rtslib.errors import ConfigError, DataError

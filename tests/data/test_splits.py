@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtslib.data.chips import Chip, ChipSet, open_chips
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.opening import open_chips
 from rtslib.data.splits import fold_split, folds_by_group, load_split, save_split, split_by_group
 from rtslib.errors import ConfigError, DataError
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.contour import QuadContourSet
 
 from helpers.chip_folders import write_challenge, write_coco
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.errors import ConfigError
 from rtslib.figures import chips as figures
 from rtslib.synthetic.chips import write_challenge as write_landscape

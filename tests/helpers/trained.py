@@ -4,7 +4,7 @@ import pytest
 
 from helpers.models import SMALL
 from rtslib.config import Config
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.synthetic.chips import write_challenge
 from rtslib.training.train import train
 

@@ -8,7 +8,7 @@ import torch
 from helpers.models import made_batch, small_config
 from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
 from rtslib.config import Config
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.errors import ConfigError, OutputError, WeightsError
 from rtslib.models.decision import Decision, join, mask_nms
 from rtslib.training.identity import joined

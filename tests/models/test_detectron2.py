@@ -13,9 +13,9 @@ import torch
 from helpers.models import SMALL, made_batch, small_config
 from rtslib.benchmarks.parity import both_engines, compare_answers, redraw, their_mvit
 from rtslib.config import Config
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.errors import EngineError, WeightsError
-from rtslib.models.detector import build_model
+from rtslib.models.build import build_model
 from rtslib.models.mvit import MViT
 from rtslib.models.names import common_weights, engine_names, fit_weights, renamed, turned
 from rtslib.training.runs import load_run, load_weights

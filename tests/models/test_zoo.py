@@ -10,7 +10,7 @@ import torch
 
 from helpers.models import made_batch, small_config
 from rtslib.errors import WeightsError
-from rtslib.models.detector import build_model
+from rtslib.models.build import build_model
 from rtslib.models.mvit import SIZES, MViT
 from rtslib.models.names import common_weights, engine_names, mvit_names, renamed, turned
 from rtslib.models.zoo import load_zoo, read_checkpoint

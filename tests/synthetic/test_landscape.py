@@ -10,7 +10,7 @@ import rasterio
 
 from rtslib.bands import BANDS, CHALLENGE_BANDS
 from rtslib.data import derive, masks
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.data.scenes import open_scene
 from rtslib.errors import ConfigError, OutputError
 from rtslib.synthetic import chips as synthetic

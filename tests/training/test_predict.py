@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from helpers.chip_folders import write_challenge
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.data.masks import decode, encode
 from rtslib.errors import ConfigError, OutputError, WeightsError
 from rtslib.evaluation.coco import evaluate

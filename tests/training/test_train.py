@@ -11,11 +11,11 @@ import torch
 
 from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
 from rtslib.config import Config
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.data.splits import load_split
 from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
 from rtslib.files import read_json
-from rtslib.models.detector import build_model
+from rtslib.models.build import build_model
 from rtslib.study.study import side_chips
 from rtslib.training.logs import read_log
 from rtslib.training.loop import Lit, averaging_decay, parameter_groups, rate
@@ -54,7 +54,7 @@ def test_statistics_come_from_the_training_side_only(data, unimodal):
 KILLED = """
 import sys
 import torch
-from rtslib.data.chips import open_chips
+from rtslib.data.opening import open_chips
 from rtslib.config import Config
 from rtslib.training.train import train
 data, out, config, threads = sys.argv[1:]

@@ -40,7 +40,7 @@ class _Part:
 
 
 def open_challenge(root: Path) -> ChipSet:
-    """Open a release folder; `rtslib.data.chips.open_chips` calls this.
+    """Open a release folder; `rtslib.data.opening.open_chips` calls this.
 
     Raises:
         DataError: other bands or another order than the release has, a damaged manifest, a listed file

@@ -22,7 +22,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def open_coco(root: Path) -> ChipSet:
-    """Open a folder with images/ and instances.json; `rtslib.data.chips.open_chips` calls this.
+    """Open a folder with images/ and instances.json; `rtslib.data.opening.open_chips` calls this.
 
     Raises:
         DataError: the annotation file breaks a rule of `rtslib.data.annotations`, or an image is missing, listed

@@ -17,8 +17,8 @@ import torch
 from rtslib.config import Config
 from rtslib.data.chips import CATEGORY, Chip, ChipSet
 from rtslib.data.samples import ChipDataset, collate
-from rtslib.models.detector import network_input, network_targets
 from rtslib.models.detectron2.model import as_instances
+from rtslib.models.pixels import network_input, network_targets
 
 # isort: split
 # After rtslib.models.detectron2.model, which says how to get detectron2.

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from rtslib.config import Config
-from rtslib.data.chips import Chip, ChipSet, open_chips
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.opening import open_chips
 from rtslib.data.splits import split_by_group
+from rtslib.data.statistics import with_statistics
 from rtslib.errors import ConfigError
-from rtslib.models.detector import build_model
+from rtslib.models.build import build_model
 from rtslib.models.detectron2.data import ChipMapper, eval_loader, evaluator, register, train_loader
-from rtslib.training.train import with_statistics
 
 
 def lazy_model(data: str, knobs: Mapping[str, Any]) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rtslib.config import Config
 from rtslib.errors import EngineError
-from rtslib.models.detector import DIVISOR, chip_detections, network_input, network_targets
+from rtslib.models.pixels import DIVISOR, chip_detections, network_input, network_targets
 from rtslib.models.rpn import STRIDES
 from rtslib.models.trunk import Trunk
 
@@ -76,7 +76,7 @@ class FusedBackbone(Backbone):
 
 
 class FusedRCNN(GeneralizedRCNN):
-    """detectron2's GeneralizedRCNN over the trunk. Build it with `rtslib.models.detector.build_model`.
+    """detectron2's GeneralizedRCNN over the trunk. Build it with `rtslib.models.build.build_model`.
 
     Args:
         config: as for `rtslib.models.detector.Detector`.

@@ -1,0 +1,49 @@
+"""The command line's frame: the app that commands join, common options, and how they speak.
+
+Commands do what their library functions do and no more; `rtslib.cli.main` turns errors into one line. With
+`--json`, standard output holds the JSON and nothing else; notes and progress go to stderr. Library
+modules are imported where they are used, so that `--help` is quick.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Map retrogressive thaw slumps from several satellite modalities at once.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
+RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def fail(message: str) -> int:
+    """Print one line `error: ...` on stderr and return exit code 2."""
+    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
+    return 2
+
+
+def note(message: str) -> None:
+    """Print a note on stderr."""
+    print(f"note: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def quiet_stdout(as_json: bool) -> Iterator[None]:
+    """Send what libraries print to stderr while JSON is being made."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+def progress_on_stderr(done: int, total: int) -> None:
+    """Count on stderr if that is a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total}", end="\n" if done == total else "", file=sys.stderr)

@@ -1,0 +1,178 @@
+"""Commands on runs: `train`, `predict`, `evaluate`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rtslib.cli.app import Data, Json, RunFolder, app, note, progress_on_stderr, quiet_stdout
+from rtslib.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rtslib.config import Config
+    from rtslib.data.chips import Chip, ChipSet
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, log, split.")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file of knobs.")] = None,
+    knobs: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a knob.")] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option("--init", metavar="MODALITY=RUN", help="Run to start a branch from; all=RUN for all weights."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+) -> None:
+    """Train a model on a data set, keeping site groups apart."""
+    from rtslib.config import parse_pairs
+    from rtslib.data.opening import open_chips
+    from rtslib.training.train import train as fit
+
+    chipset = open_chips(data)
+    if resume and config is None and (out / "config.json").exists():
+        config = out / "config.json"
+    start = {part: str(folder) for part, folder in parse_pairs(init or [], "--init").items()}
+    fit(chipset, out, _config(config, knobs or [], chipset), init=start or None, resume=resume)
+    print(f"{out}: trained")
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="JSON file to write: COCO results.")],
+    part: Annotated[
+        Literal["all", "train", "test"] | None,
+        typer.Option(help="Which chips; default: test if there are unlabelled test chips, else all."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="MODALITY", help="Run without a modality, if the model can."),
+    ] = None,
+) -> None:
+    """Predict instances and write a challenge submission."""
+    from rtslib.data.missing import check_absent
+    from rtslib.data.opening import open_chips
+    from rtslib.training.predict import write_results
+    from rtslib.training.runs import Run
+    from rtslib.training.weights import load_onto_device
+
+    chipset = open_chips(data)
+    if part is None:
+        part = "test" if any(c.part == "test" and not c.labelled for c in chipset.chips) else "all"
+    chips = [c for c in chipset.chips if part in ("all", c.part)]
+    if not chips:
+        raise DataError(data, f"no {part} chips", "a data set with some, or another --part")
+    if part == "all" and chipset.id_offset:
+        raise DataError(data, "image ids that training and test chips share", "--part train or --part test")
+    offset = chipset.id_offset if part == "train" else 0  # files hold the ids of the release
+    model = load_onto_device(Run(run))
+    if without:
+        note(check_absent(model.config, without))
+    results = _predict(model, chipset, chips, {m: "all" for m in without or []})
+    results = [{**r, "image_id": r["image_id"] - offset} for r in results]
+    write_results(out, results)
+    hit = len({r["image_id"] for r in results})
+    print(f"{out}: {len(results)} instances on {hit} of {len(chips)} chips ({part})")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of labelled chips, any layout.")] = None,
+    predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="COCO results to score.")] = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a run, to predict with now.")] = None,
+    side: Annotated[
+        Literal["all", "train", "val", "test"], typer.Option(help="With --run: side of its split to score.")
+    ] = "all",
+    map_: Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Instead: mapped polygons.")] = None,
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: known polygons.")] = None,
+    aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: the area of interest it has.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score predictions, a run or a map against what is known."""
+    if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
+        raise ConfigError("give --data, or --map with --truth")
+    if aoi is not None and map_ is None:
+        raise ConfigError("--aoi goes with --map")
+    if map_ is not None:
+        from rtslib.cli.maps import score_map
+
+        return print(score_map(map_, truth, aoi, as_json))
+    if (predictions is None) == (run is None):
+        raise ConfigError("give either --predictions or --run")
+    if run is None and side != "all":
+        raise ConfigError("--side needs --run, whose split says which chips are on a side")
+    from rtslib.data.opening import open_chips
+    from rtslib.evaluation.coco import as_text
+    from rtslib.evaluation.coco import evaluate as score
+    from rtslib.training.heldout import chips_on_side
+    from rtslib.training.runs import Run
+    from rtslib.training.weights import load_onto_device
+
+    with quiet_stdout(as_json):
+        chipset = open_chips(data)
+        if run is None:
+            chips, results = chipset.labelled(), _on_labelled(predictions, chipset)
+        else:
+            model = load_onto_device(Run(run))
+            chips, learnt = chips_on_side(run, chipset, side)
+            if learnt:
+                note(f"{learnt}; --side test scores the held-out ones only")
+            results = _predict(model, chipset, chips)
+        scores = score(chipset.coco(chips), results)
+    print(json.dumps(scores, indent=1) if as_json else as_text(scores))
+
+
+def _config(file: Path | None, knobs: list[str], chipset: "ChipSet") -> "Config":
+    """Read the knobs; modalities that nobody chose are those the data has."""
+    from rtslib.config import Config
+
+    config = Config.load(file) if file is not None else Config()
+    keys = {knob.partition("=")[0].strip() for knob in knobs} | config.model_fields_set
+    config = config.with_overrides(knobs)
+    if "modalities" in keys:
+        return config
+    found = {m: list(bands) for m, bands in chipset.modalities().items()}
+    if not found:
+        raise ConfigError(f"no default modality fits bands {list(chipset.bands)}: --set modalities=...")
+    return config.updated(modalities=found)
+
+
+def _predict(
+    model: "nn.Module", chipset: "ChipSet", chips: "Sequence[Chip]", hidden: dict[str, str] | None = None
+) -> list[dict]:
+    """Predict, counting chips on stderr."""
+    from rtslib.training.predict import predict as run_model
+
+    return run_model(model, chipset, chips, progress=progress_on_stderr, hidden=hidden)
+
+
+def _on_labelled(file: Path, chipset: "ChipSet") -> list[dict]:
+    """Read predictions (ids as in the release), leaving out with a note those on chips without labels."""
+    from rtslib.evaluation.submission import breaches
+    from rtslib.files import read_json
+
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise DataError(file, f"a JSON {type(entries).__name__}", "a list of predictions")
+    offset = chipset.id_offset  # where both parts count from 1, a file of scored ids means the training part
+    sizes = {c.id - offset: (c.height, c.width) for c in (chipset.labelled() if offset else chipset.chips)}
+    for i, entry in enumerate(entries):
+        for found, expected in breaches(entry, sizes):
+            raise DataError(f"{file}, entry {i}", found, expected)
+    entries = [{**e, "image_id": e["image_id"] + offset} for e in entries]
+    labelled = {c.id for c in chipset.labelled()}
+    if not labelled:
+        raise DataError(chipset.root, "no labelled chips", "some to score against")
+    kept = [e for e in entries if e["image_id"] in labelled]
+    if entries and not kept:
+        raise DataError(file, "only predictions on chips without labels", "some on labelled chips")
+    if len(kept) < len(entries):
+        note(f"left out {len(entries) - len(kept)} predictions on chips without labels")
+    return kept

@@ -1,0 +1,53 @@
+"""Opening: which layout a folder of chips keeps to, and its one face for the rest of the library.
+
+A layout is one file in `rtslib/data/layouts/` and one entry here. The three are told apart by files that only they
+have; a folder that looks like none of them, or like two, is refused.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rtslib.data.chips import ChipSet
+from rtslib.data.layouts.challenge import open_challenge
+from rtslib.data.layouts.coco import open_coco
+from rtslib.data.layouts.geotiff import open_geotiff
+from rtslib.errors import DataError
+
+
+class Layout(NamedTuple):
+    """How a layout is known (paths that must all exist), said to a person, and opened."""
+
+    marks: tuple[str, ...]
+    said: str
+    opener: Callable[[Path], ChipSet]
+
+
+LAYOUTS = {
+    "challenge": Layout(("metadata/band_names.json",), "metadata/band_names.json (challenge release)", open_challenge),
+    "coco": Layout(("images", "instances.json"), "images/ with instances.json (RGB and COCO)", open_coco),
+    "geotiff": Layout(("chips.csv",), "chips.csv (co-registered GeoTIFFs)", open_geotiff),
+}
+
+
+def open_chips(folder: str | Path) -> ChipSet:
+    """Open a folder of chips, finding out its layout.
+
+    Structure is checked here, for every chip: manifests, annotations, that files exist and have the
+    size that the listings say. Nothing is skipped silently; see `ChipSet.notes`.
+
+    Args:
+        folder: the data set's root.
+
+    Raises:
+        DataError: the folder is none of the three layouts, looks like two, or breaks its layout's rules.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(root, "a file" if root.exists() else "no such folder", "a folder of chips")
+    found = [layout for layout in LAYOUTS.values() if all((root / mark).exists() for mark in layout.marks)]
+    if len(found) != 1:
+        what = "marks of more than one layout: " + " and ".join(layout.said for layout in found)
+        expected = "; ".join(layout.said for layout in LAYOUTS.values())
+        raise DataError(root, what if found else "none of the three layouts", f"one of: {expected}")
+    return found[0].opener(root)

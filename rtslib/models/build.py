@@ -1,0 +1,42 @@
+"""Building the model of a config, whatever its engine and fusion, with random or given weights."""
+
+from torch import nn
+
+from rtslib.config import Config
+from rtslib.models.decision import Decision
+from rtslib.models.detector import Detector
+from rtslib.models.mvit import load_imagenet
+
+
+def build_model(config: Config) -> nn.Module:
+    """Build the detector of a config, starting from ImageNet weights if `pretrained`, from COCO's if `zoo`.
+
+    Returns:
+        A `rtslib.models.detector.Detector`; for engine detectron2 a `rtslib.models.detectron2.model.FusedRCNN`, for
+        fusion decision a `rtslib.models.decision.Decision`, which take and give the same.
+
+    Raises:
+        ConfigError: normalisation statistics are missing.
+        EngineError: the engine is not installed.
+        WeightsError: `pretrained` or `zoo`, and the weights cannot be had or do not fit.
+    """
+    model = _unweighted(config)
+    if config.pretrained:
+        for branch in model.backbones.values():
+            load_imagenet(branch, config.backbone)
+    if config.zoo:
+        from rtslib.models.zoo import load_zoo
+
+        for part in model.detectors.values() if isinstance(model, Decision) else [model]:
+            load_zoo(part, config.zoo)
+    return model
+
+
+def _unweighted(config: Config) -> nn.Module:
+    if config.fusion == "decision" and len(config.modalities) > 1:
+        return Decision(config)
+    if config.engine == "detectron2":
+        from rtslib.models.detectron2.model import FusedRCNN
+
+        return FusedRCNN(config)
+    return Detector(config)
