@@ -7,15 +7,19 @@ SHELL := /bin/bash
 DATA ?=
 PROFILE ?= quick
 SEED ?= 0
-# Results of the embedded landscape are kept in results/; those of a real set hold its pixels, so they go to
-# runs/, which git ignores.
+# What one makes goes to runs/, which git ignores. RECORD=1 writes the results of record in results/ instead, which the
+# README shows; those of a real set hold its pixels and are never kept there.
 SET := $(if $(strip $(DATA)),$(notdir $(patsubst %/,%,$(DATA))),synthetic)
-OUT ?= $(if $(strip $(DATA)),runs/$(SET)-$(PROFILE),results/$(PROFILE))
+RECORD ?=
+OUT ?= $(if $(and $(RECORD),$(if $(strip $(DATA)),,yes)),results/$(PROFILE),runs/$(SET)-$(PROFILE))
 
 # The fusion study (notebook 06) on a real set starts from the landscape's runs; FOLDS=0,1,2,3,4 is cross-validation.
 FOLDS ?=
-STUDY_OUT ?= $(if $(strip $(DATA)),runs/$(SET)-$(PROFILE)-study,results/study$(if $(filter quick,$(PROFILE)),,-$(PROFILE)))
-STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer)
+SCHEDULER ?=
+RECORD_OF_STUDY := results/study$(if $(filter quick,$(PROFILE)),,-$(PROFILE))
+STUDY_OUT ?= $(if $(and $(RECORD),$(if $(strip $(DATA)),,yes)),$(RECORD_OF_STUDY),runs/$(SET)-$(PROFILE)-study)
+STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer) \
+	$(if $(strip $(SCHEDULER)),--set scheduler="$(SCHEDULER)")
 SMOKE_STUDY = --set seeds=0 $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch, \
 	--set names=data$(COMMA)residual_frozen$(COMMA)decision)
 COMMA := ,
@@ -30,26 +34,31 @@ endif
 PY := .venv/bin/python
 # The name holds a checksum of what decides the contents, so a change of either file makes a new stamp.
 STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
-RUN = $(PY) -m rtslib.study.workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
+RUN = $(PY) -m rtslib workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
 
-.PHONY: help reproduce study figures test smoke lab lock clean
+.PHONY: help reproduce study figures test lint smoke lab lock clean
 
 help: ## show this list
-	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|overnight|gpu] [SEED=0] [OUT=folder] [PYTHON=python3.11]"
+	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|overnight|gpu] [SEED=0] [OUT=folder] [RECORD=1] [PYTHON=python3.11]"
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r t d; do \
 		printf '  %-11s %s\n' "$$t" "$$d"; done
 
-reproduce: $(STAMP) ## run notebooks 01-05 and write tables, figures and the map to OUT (default results/quick)
+reproduce: $(STAMP) ## run notebooks 01-05; tables, figures and the map go to OUT (default runs/synthetic-quick)
 	$(RUN) --profile "$(PROFILE)" --out "$(OUT)"
 
 study: $(STAMP) ## run the whole fusion study (notebook 06): up to an hour on two cores, can be stopped and goes on
 	$(RUN) --profile "$(PROFILE)" --only 06 --out "$(STUDY_OUT)" $(STUDY)
 
 figures: $(STAMP) ## redraw every chart and the README's tables from the committed CSVs
-	$(PY) -m rtslib.study.redraw
+	$(PY) -m rtslib figures
 
 test: $(STAMP) ## run the tests; what was skipped is listed with its reason
 	$(PY) -m pytest -q -rs
+
+lint: $(STAMP) ## check style (ruff) and types (mypy)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 smoke: $(STAMP) ## run every notebook on a tiny profile, output in scratch/smoke
 	$(RUN) --profile smoke --out "scratch/smoke/$(SET)"
@@ -69,7 +78,7 @@ lock: ## resolve pyproject.toml in a clean environment and write requirements.lo
 	rm -rf scratch/lock-venv
 
 clean: ## remove .venv, scratch/ and caches; never results/ or runs/
-	rm -rf .venv scratch build lightning_logs *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv scratch build lightning_logs *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find rtslib tests notebooks -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 define require_python

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from rtslib.cli import benchmarks, chips, maps, runs, workbook  # noqa: F401  (they add their commands)
+from rtslib.cli import benchmarks, chips, maps, runs, workbook  # noqa: F401, I001 (they add their commands, in this order)
 from rtslib.cli.app import app, fail
 from rtslib.errors import RtsError
 

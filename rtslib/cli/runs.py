@@ -32,7 +32,7 @@ def train(
     """Train a model on a data set, keeping site groups apart."""
     from rtslib.config import parse_pairs
     from rtslib.data.opening import open_chips
-    from rtslib.training.train import train as fit
+    from rtslib.training.trainer import train as fit
 
     chipset = open_chips(data)
     if resume and config is None and (out / "config.json").exists():
@@ -59,7 +59,7 @@ def predict(
     """Predict instances and write a challenge submission."""
     from rtslib.data.missing import check_absent
     from rtslib.data.opening import open_chips
-    from rtslib.training.predict import write_results
+    from rtslib.training.prediction import write_results
     from rtslib.training.runs import Run
     from rtslib.training.weights import load_onto_device
 
@@ -148,7 +148,7 @@ def _predict(
     model: "nn.Module", chipset: "ChipSet", chips: "Sequence[Chip]", hidden: dict[str, str] | None = None
 ) -> list[dict]:
     """Predict, counting chips on stderr."""
-    from rtslib.training.predict import predict as run_model
+    from rtslib.training.prediction import predict as run_model
 
     return run_model(model, chipset, chips, progress=progress_on_stderr, hidden=hidden)
 

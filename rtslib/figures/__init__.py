@@ -1,1 +1,15 @@
-"""Figures."""
+"""Figures: charts from tables, pictures of chips and scenes, and the interactive map."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "charts": ["save", "show"],
+        "chips": ["gallery"],
+        "examples": ["detections_figure", "pick"],
+        "scenes": ["map_figure"],
+        "web": ["inline", "write_webmap"],
+        "studies": ["stage_rows"],
+    },
+)

@@ -37,7 +37,7 @@ def detections_figure(
 
     Args:
         chipset, chips: data, and its chips to draw, one a row; at least one.
-        results: model name -> COCO results (`rtslib.training.predict`), on these chips and maybe others.
+        results: model name -> COCO results (`rtslib.training.prediction`), on these chips and maybe others.
         score: detections below are not drawn, 0-1; nor are those after the `MOST` best of a chip.
 
     Raises:

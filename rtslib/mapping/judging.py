@@ -25,7 +25,7 @@ from rtslib.mapping import seams
 from rtslib.mapping.plan import Block, Plan
 from rtslib.mapping.shards import write_shard
 from rtslib.training.memory import give_back, share_heap
-from rtslib.training.predict import MASK_THRESHOLD, to_device
+from rtslib.training.prediction import MASK_THRESHOLD, to_device
 
 #: Batches that are read ahead of the model.
 AHEAD = 2

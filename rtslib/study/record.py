@@ -25,7 +25,7 @@ def compare(out: str | Path, record: Path = ROOT / "results") -> str:
     out, mine = Path(out).resolve(), _described(Path(out))
     for folder in sorted(p.parent for p in Path(record).resolve().glob(f"*/{NAME}")):
         theirs = _described(folder)
-        rows = _rows(out).join(_rows(folder), rsuffix="_recorded", how="inner")
+        rows = _rows(out).join(_rows(folder).add_suffix("_recorded"), how="inner")
         rows = rows[(rows["chips"] == rows["chips_recorded"]) & (rows["instances"] == rows["instances_recorded"])]
         if folder != out and mine[:2] == theirs[:2] and len(rows):
             seeds = (

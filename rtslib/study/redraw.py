@@ -44,7 +44,7 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
 }
 
 
-def draw(out: str | Path, name: str) -> Path:
+def draw_chart(out: str | Path, name: str) -> Path:
     """Draw one chart of a results folder from its table.
 
     Args:
@@ -63,24 +63,24 @@ def draw(out: str | Path, name: str) -> Path:
     return charts.save(figure, Path(out) / "figures" / f"{name}.png")
 
 
-def show(out: str | Path, name: str) -> "Image":
-    """Draw one chart and return the picture for a notebook to display. Raises as `draw`."""
+def show_chart(out: str | Path, name: str) -> "Image":
+    """Draw one chart and return the picture for a notebook to display. Raises as `draw_chart`."""
     from IPython.display import Image
 
-    return Image(filename=str(draw(out, name)), retina=True)
+    return Image(filename=str(draw_chart(out, name)), retina=True)
 
 
 def draw_all(out: str | Path) -> list[Path]:
-    """Draw all charts whose tables a results folder has, `compute` only if it has a run to show. Raises as `draw`."""
+    """Draw all charts whose tables a results folder has, `compute` only if it has a run to show. Raises as `draw_chart`."""
     tables = Path(out) / "tables"
     there = [name for name, (_, table) in CHARTS.items() if (tables / f"{table}.csv").exists()]
     if "compute" in there and not studies.has_stages(tables / "models.csv", STAGES_OF):
         there.remove("compute")
-    return [draw(out, name) for name in there]
+    return [draw_chart(out, name) for name in there]
 
 
 def redraw_results() -> None:
-    """Redraw all results of record and rewrite the README's tables from theirs. Raises as `draw`."""
+    """Redraw all results of record and rewrite the README's tables from theirs. Raises as `draw_chart`."""
     for folder in sorted(p.parent for p in (ROOT / "results").glob("*/tables")):
         print(f"{folder.relative_to(ROOT)}: {len(draw_all(folder))} figures")
         refresh(folder)

@@ -65,14 +65,14 @@ def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None) -> Ju
     chips, results, groups, cuts, temperature = [], [], {}, {}, {}
     for part in parts:
         here = part.study.chips("test")
-        cut, scale = threshold(part)[0], part.run.config.temperature
+        cut, scale = threshold(part)[0], part.made.config.temperature
         chips += here
         results += part.predictions("test", hidden)
         groups |= {c.id: c.group for c in here}
         cuts |= {c.id: cut for c in here}
         temperature |= {c.id: scale for c in here}
     gt = parts[0].study.chipset.coco(sorted(chips, key=lambda c: c.id))
-    runs = tuple(part.run for part in parts)
+    runs = tuple(part.made for part in parts)
     return Judged(parts[0].name, parts[0].seed, runs, gt, groups, results, cuts, temperature)
 
 

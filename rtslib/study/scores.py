@@ -33,7 +33,7 @@ def score(run: StudyRun, side: str = "test") -> dict[str, Any]:
     """
     scores = evaluate(run.study.chipset.coco(run.study.chips(side)), run.predictions(side))
     low, high = interval(ap_draws([_hits(run, side)]))
-    config = run.run.config
+    config = run.made.config
     return {
         "model": run.name,
         "modalities": "+".join(config.modalities),
@@ -42,8 +42,8 @@ def score(run: StudyRun, side: str = "test") -> dict[str, Any]:
         **{"AP50_low": low, "AP50_high": high},
         **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
         **{k: scores[k] for k in ("chips", "instances")},
-        **run.run.cost(),
-        **run_seconds(run.run, run.study.chipset, _TIMED),
+        **run.made.cost(),
+        **run_seconds(run.made, run.study.chipset, _TIMED),
     }
 
 
@@ -96,6 +96,6 @@ def curve_table(runs: Sequence[StudyRun], side: str = "test") -> pd.DataFrame:
 
 def log_table(runs: Sequence[StudyRun]) -> pd.DataFrame:
     """Return the training logs of runs: model, epoch (from 0), loss, and val_AP50 where it was validated."""
-    parts = [pd.read_csv(run.run.folder / "log.csv").assign(model=run.name) for run in runs]
+    parts = [pd.read_csv(run.made.folder / "log.csv").assign(model=run.name) for run in runs]
     table = pd.concat(parts, ignore_index=True)
     return table[[c for c in ("model", "epoch", "loss", "val_AP50") if c in table]]

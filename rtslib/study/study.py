@@ -2,7 +2,7 @@
 
 A study's runs (`rtslib.study.plan`) lie in `runs/SET-PROFILE/models/`, by the seeds of split and training and, in
 cross-validation, by fold, whatever folder its tables and figures go to. So notebooks, `make study` and the command line
-find each other's runs. A run that is finished is recognised (`rtslib.training.train.obtain`) and not repeated.
+find each other's runs. A run that is finished is recognised (`rtslib.training.trainer.obtain`) and not repeated.
 """
 
 import os
@@ -27,9 +27,9 @@ from rtslib.study.plan import TRIED_WITHOUT, Planned, planned
 from rtslib.study.profiles import place, settings
 from rtslib.synthetic.chips import kept_challenge
 from rtslib.training.join import joined_recipe
-from rtslib.training.predict import predict
+from rtslib.training.prediction import predict
 from rtslib.training.runs import Recipe, Run
-from rtslib.training.train import is_obtained, obtain
+from rtslib.training.trainer import is_obtained, obtain
 from rtslib.training.weights import load_model
 
 #: Folds of cross-validation.
@@ -172,8 +172,8 @@ class StudyRun:
         return f"{self.name}, seed {self.seed}" + ("" if self.study.fold is None else f", fold {self.study.fold}")
 
     @property
-    def run(self) -> Run:
-        """The folder it lies in, by the seeds of split and training, by fold, and by kind, whose runs share names."""
+    def made(self) -> Run:
+        """What was made of it: the folder it lies in, by the seeds of split and training, by fold, and by kind, whose runs share names."""
         study = self.study
         name = f"split{study.seed}" + ("" if study.fold is None else f"-fold{study.fold}") + f"-seed{self.seed}"
         name += "" if study.kind == "two_stage" else f"-{study.kind}"
@@ -189,7 +189,7 @@ class StudyRun:
     def recipe(self) -> Recipe:
         """What it is; the runs that it starts from have to be there. Raises DataError if one is not."""
         study, planned = self.study, self.planned
-        start = {part: source.run for part, source in self.starts.items()}
+        start = {part: source.made for part, source in self.starts.items()}
         if planned.fusion == "decision":
             return joined_recipe(start, study.chipset, study.split)
         modalities = {m: list(b) for m, b in study.chipset.modalities().items() if m in planned.modalities}
@@ -202,23 +202,23 @@ class StudyRun:
         """Train it, or recognise it as finished; those it starts from are made first, but for the landscape's.
 
         Raises:
-            DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.train.train`.
+            DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.trainer.train`.
         """
         if not self.planned.landscape:
             for source in self.starts.values():
                 source.make(progress)
-        obtain(self.recipe, self.run, progress)
+        obtain(self.recipe, self.made, progress)
         return self
 
     def predictions(self, side: str = "test", hidden: Mapping[str, str] | None = None) -> list[dict]:
         """Return its COCO results on one side of the split; they are kept in its folder.
 
-        `hidden` is as for `rtslib.training.predict.predict`: what of each chip the model has to do without.
+        `hidden` is as for `rtslib.training.prediction.predict`: what of each chip the model has to do without.
         """
-        kept = self.run.predictions(side, hidden)
+        kept = self.made.predictions(side, hidden)
         if not kept.exists():
             chips = self.study.chips(side)
-            write_json(kept, predict(load_model(self.run), self.study.chipset, chips, hidden=hidden))
+            write_json(kept, predict(load_model(self.made), self.study.chipset, chips, hidden=hidden))
         return read_json(kept)
 
     @property
@@ -242,4 +242,6 @@ class StudyRun:
     @property
     def is_done(self) -> bool:
         """Whether it is made, and all its predictions are there; what it starts from has to be done."""
-        return all(self.run.predictions(*case).exists() for case in self.wanted) and is_obtained(self.recipe, self.run)
+        return all(self.made.predictions(*case).exists() for case in self.wanted) and is_obtained(
+            self.recipe, self.made
+        )

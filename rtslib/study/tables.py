@@ -50,7 +50,7 @@ def run_study(
 
     Raises:
         ConfigError: no such kind, run, seed or fold.
-        DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.train.train`.
+        DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.trainer.train`.
     """
     listed = study_runs(study, names, seeds, folds)
     perform_all(listed, workers, scheduler)

@@ -13,7 +13,7 @@ from pathlib import Path
 from rtslib.files import ROOT
 
 #: What makes a run and what is kept in its folder; what these import, directly or not, counts too.
-ROOTS = ("rtslib.training.train", "rtslib.training.join", "rtslib.training.predict")
+ROOTS = ("rtslib.training.trainer", "rtslib.training.join", "rtslib.training.prediction")
 #: Modules whose changes count by value (knobs are in the key) or not at all (they only describe).
 APART = ("rtslib.config", "rtslib.provenance")
 

@@ -26,7 +26,7 @@ from rtslib.errors import NonFiniteLossError
 from rtslib.evaluation.coco import evaluate
 from rtslib.files import whole
 from rtslib.training.logs import read_log, write_log
-from rtslib.training.predict import as_results
+from rtslib.training.prediction import as_results
 
 
 class EpochSampler(Sampler):

@@ -10,8 +10,8 @@ import pytest
 import rasterio
 
 from helpers.models import TINY_KNOBS as TINY
-from rtslib.__main__ import main
 from rtslib.benchmarks import maps as mapbench
+from rtslib.cli.main import main
 from rtslib.data.scenes import open_scene
 from rtslib.errors import RtsError
 from rtslib.figures import studies as studycharts

@@ -10,9 +10,9 @@ import pytest
 
 from helpers.chip_folders import write_challenge, write_coco
 from helpers.models import TINY_KNOBS as TINY
-from rtslib.__main__ import main
-from rtslib.data.opening import open_chips
+from rtslib.cli.main import main
 from rtslib.data.masks import encode
+from rtslib.data.opening import open_chips
 from rtslib.errors import DataError
 from rtslib.evaluation.coco import METRICS
 
@@ -149,10 +149,10 @@ def test_validate_lists_each_breach(capsys, data, tmp_path):
 
 
 def test_modalities_default_to_those_of_the_data(tmp_path, monkeypatch):
-    import rtslib.training.train
+    import rtslib.training.trainer
 
     seen = []
-    monkeypatch.setattr(rtslib.training.train, "train", lambda *args, init, resume: seen.append((args[2], resume)))
+    monkeypatch.setattr(rtslib.training.trainer, "train", lambda *args, init, resume: seen.append((args[2], resume)))
     common = ["train", "--data", str(write_coco(tmp_path / "data")), "--out", str(tmp_path / "run")]
     (tmp_path / "config.json").write_text('{"epochs": 3, "modalities": {"one": ["red"]}}')
     assert main([*common, "--set", "epochs=7"]) == 0
@@ -164,11 +164,11 @@ def test_modalities_default_to_those_of_the_data(tmp_path, monkeypatch):
 
 
 def test_predict_takes_all_chips_where_none_is_for_testing(capsys, tmp_path, monkeypatch):
-    import rtslib.cli.chips
+    import rtslib.cli.runs
 
     asked = []
-    monkeypatch.setattr("rtslib.training.runs.load_onto_device", lambda run: (None, None))
-    monkeypatch.setattr(rtslib.cli.chips, "_predict", lambda model, chipset, chips, hidden: asked.append(chips) or [])
+    monkeypatch.setattr("rtslib.training.weights.load_onto_device", lambda run: None)
+    monkeypatch.setattr(rtslib.cli.runs, "_predict", lambda model, chipset, chips, hidden: asked.append(chips) or [])
     data = write_coco(tmp_path / "data")
     code, out, _ = call(capsys, "predict", "--run", "r", "--data", data, "--out", tmp_path / "p.json")
     assert code == 0 and [c.id for c in asked[0]] == [1, 2, 3]
@@ -356,13 +356,13 @@ def test_a_source_that_the_model_does_not_read_is_refused(capsys, run, tmp_path)
 
 
 def test_messages_stay_on_one_line(capsys, monkeypatch):
-    import rtslib.data.chips
+    import rtslib.data.opening
 
     def broken(error):
         def open_chips(_):
             raise error
 
-        monkeypatch.setattr(rtslib.data.chips, "open_chips", open_chips)
+        monkeypatch.setattr(rtslib.data.opening, "open_chips", open_chips)
 
     broken(DataError("a\nb", "c", "d"))
     assert fails(capsys, "info", "x") == "a b: found c, expected d"
@@ -376,7 +376,7 @@ def test_messages_stay_on_one_line(capsys, monkeypatch):
 
 
 def test_json_alone_goes_to_standard_output(capsys, data, monkeypatch):
-    import rtslib.data.chips
+    import rtslib.data.opening
 
     real = open_chips
 
@@ -384,7 +384,7 @@ def test_json_alone_goes_to_standard_output(capsys, data, monkeypatch):
         print("opening")
         return real(folder)
 
-    monkeypatch.setattr(rtslib.data.chips, "open_chips", chatty)
+    monkeypatch.setattr(rtslib.data.opening, "open_chips", chatty)
     code, out, err = call(capsys, "info", data, "--json")
     assert code == 0 and json.loads(out)["chips"] == 14 and err == ["opening"]
 
@@ -399,7 +399,9 @@ def test_help_is_quick_and_has_a_line_for_every_command():
     done = shell("--help")
     assert done.returncode == 0 and time.monotonic() - started < 2
     lines = done.stdout.split("Commands:")[1].strip().splitlines()
-    assert [line.split()[0] for line in lines] == "synth info train predict validate evaluate map review arts".split()
+    assert [line.split()[0] for line in lines] == (
+        "synth info validate train predict evaluate map review arts figures workbook benchmark".split()
+    )
     assert all(line.strip().endswith(".") and not line.endswith("...") for line in lines)
 
 
@@ -439,6 +441,6 @@ def test_train_starts_from_another_run(capsys, data, run, tmp_path):
     assert fails(capsys, "train", "--data", data, "--out", tmp_path / "x", "--init", "rgb", *knobs) == (
         "--init 'rgb': write key=value"
     )
-    assert "none/model.pt" in fails(
+    assert "none: found no such folder, expected a run's folder" in fails(
         capsys, "train", "--data", data, "--out", tmp_path / "x", "--init", "rgb=none", *knobs
     )

@@ -14,8 +14,8 @@ from helpers.chip_folders import VALUES, annotation, box_mask, edit_json, pixels
 from rtslib.bands import CHALLENGE_BANDS
 from rtslib.data.annotations import check_rle
 from rtslib.data.chips import source_of
-from rtslib.data.opening import open_chips
 from rtslib.data.masks import decode, encode
+from rtslib.data.opening import open_chips
 from rtslib.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "maxar_rgb"

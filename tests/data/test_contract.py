@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from helpers.chip_folders import annotation, box_mask, edit_json, pixels, write_challenge, write_coco
-from rtslib.data.opening import open_chips
 from rtslib.data.masks import encode
+from rtslib.data.opening import open_chips
 from rtslib.errors import DataError
 
 NPZ = "train/images/train_yg_000.npz"

@@ -8,8 +8,8 @@ import pytest
 import rasterio
 from affine import Affine
 
-from rtslib.data.opening import open_chips
 from rtslib.data.masks import decode
+from rtslib.data.opening import open_chips
 from rtslib.errors import DataError
 
 SHAPE = (24, 30)

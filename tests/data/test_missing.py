@@ -7,12 +7,12 @@ import torch
 from helpers.chip_folders import write_challenge, write_coco
 from helpers.models import made_batch, small_config
 from rtslib.config import FusionName
-from rtslib.data.opening import open_chips
 from rtslib.data.missing import PARTS, check_absent, draw, hide, part_of
+from rtslib.data.opening import open_chips
 from rtslib.data.samples import ChipDataset
 from rtslib.errors import ConfigError, MissingModalityError
 from rtslib.models.build import build_model
-from rtslib.training.predict import predict
+from rtslib.training.prediction import predict
 
 ALL = FusionName.__args__
 

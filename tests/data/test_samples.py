@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.chip_folders import write_challenge
+from rtslib.data.augment import jittered, turned
 from rtslib.data.chips import Chip, ChipSet, Instance
-from rtslib.data.opening import open_chips
 from rtslib.data.masks import encode
-from rtslib.data.samples import STD_FLOOR, ChipDataset, band_statistics, boxes_of, collate, jittered, turned
+from rtslib.data.opening import open_chips
+from rtslib.data.samples import ChipDataset, boxes_of, collate
+from rtslib.data.statistics import STD_FLOOR, band_statistics
 from rtslib.errors import ConfigError, DataError
 
 BANDS = ("red", "green", "blue", "ndvi", "relative_elevation")
@@ -311,7 +313,7 @@ def test_sentinel_samples(pytestconfig):
 
 
 def test_crops_hold_an_instance_two_times_in_three():
-    from rtslib.data.samples import crop_window
+    from rtslib.data.augment import crop_window
 
     masks, rng = np.zeros((2, 60, 90), bool), np.random.default_rng(0)
     masks[0, 0:3, 0:3] = masks[1, 55:60, 85:90] = True

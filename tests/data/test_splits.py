@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.opening import open_chips
-from rtslib.data.splits import fold_split, folds_by_group, load_split, save_split, split_by_group
+from rtslib.data.splits import fold_split, folds_by_group, load_split, save_split, split_by_group, thin
 from rtslib.errors import ConfigError, DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -198,3 +198,11 @@ def test_there_must_be_such_a_fold_and_something_to_train_on():
         fold_split(folds, 7)
     with pytest.raises(ConfigError, match="val=0.9 takes all 4 groups beside fold 0"):
         fold_split(folds, 0, 0.9)
+
+
+def test_thin_keeps_every_side_and_its_share():
+    split = pd.DataFrame({"chip": range(100), "side": ["train"] * 70 + ["val"] * 10 + ["test"] * 20})
+    few = thin(split, 20)
+    assert few["side"].value_counts().to_dict() == {"train": 14, "test": 4, "val": 2}
+    assert few["chip"].is_monotonic_increasing and few["chip"].iloc[0] == 0 and few["chip"].iloc[-1] == 99
+    assert thin(split, 100) is split

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.scored import case
-from rtslib.evaluation.calibration import calibration_error, fit_temperature, judged, reliability, tempered
+from rtslib.evaluation.calibration import calibration_error, fit_temperature, judged, reliability
+from rtslib.models.temperature import tempered
 
 
 def drawn(temperature, n=20000, seed=0):

@@ -56,7 +56,10 @@ def map_scene(model, config, folder, out, window=256, overlap=64, *, area=None, 
     """Map a folder; further keywords are `Options`."""
     region = open_scene(folder).stack
     options = Options(window, overlap, **knobs)
-    return map_region(model, config, region, out, options, area, provenance, overwrite, resume, progress)
+    return map_region(
+        model, config, region, out, options=options, area=area, provenance=provenance, overwrite=overwrite,
+        resume=resume, progress=progress,
+    )  # fmt: skip
 
 
 def on_ground(r0, c0, r1, c1):

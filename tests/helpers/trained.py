@@ -6,7 +6,7 @@ from helpers.models import SMALL
 from rtslib.config import Config
 from rtslib.data.opening import open_chips
 from rtslib.synthetic.chips import write_challenge
-from rtslib.training.train import train
+from rtslib.training.trainer import train
 
 TINY = {**SMALL, "epochs": 3, "batch_size": 4, "lr": 1e-3, "drop_path": 0.1, "ema": 0.9}
 

@@ -16,8 +16,8 @@ from shapely.geometry import Polygon
 
 from helpers.maps import CONFIG, TRANSFORM, Threshold, blobs, map_scene, on_ground, write
 from rtslib.config import Config
-from rtslib.data.opening import open_chips
 from rtslib.data.ground import equal_area_crs, measure
+from rtslib.data.opening import open_chips
 from rtslib.data.scenes import mosaic_group, open_scene
 from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
 from rtslib.evaluation.polygons import match_polygons

@@ -1,19 +1,11 @@
 """Decision-level fusion: union with non-maximum suppression by masks, voids, and a run made of runs."""
 
-import shutil
-
 import pytest
 import torch
 
 from helpers.models import made_batch, small_config
-from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
-from rtslib.config import Config
-from rtslib.data.opening import open_chips
-from rtslib.errors import ConfigError, OutputError, WeightsError
-from rtslib.models.decision import Decision, join, mask_nms
-from rtslib.training.identity import joined
-from rtslib.training.predict import predict
-from rtslib.training.runs import load_run, read_run
+from rtslib.errors import ConfigError
+from rtslib.models.decision import Decision, mask_nms
 
 
 class Known(torch.nn.Module):
@@ -82,34 +74,3 @@ def test_gradient_reaches_every_modality():
 def test_detectron2_is_refused():
     with pytest.raises(ConfigError, match="set engine=torchvision"):
         Decision(small_config(fusion="decision", engine="detectron2"))
-
-
-def test_joined_runs_answer_as_the_runs_do(data, unimodal, tmp_path):  # noqa: F811
-    runs = {m: unimodal / m for m in ("rgb", "terrain")}
-    folder = join(runs, tmp_path / "decision")
-    model, found = load_run(folder)
-    assert isinstance(model, Decision) and found.fusion == "decision" and list(found.modalities) == ["rgb", "terrain"]
-    chips = open_chips(data)
-    four = chips.labelled()[:4]
-    alone, without = (
-        predict(load_run(runs["rgb"])[0], chips, four),
-        predict(model, chips, four, hidden={"terrain": "all"}),
-    )
-    assert 0 < len(without) <= len(alone)  # masks suppress what boxes let pass
-    assert {round(r["score"], 5) for r in without} <= {round(r["score"], 5) for r in alone}
-    record = read_run(folder)
-    assert record["finished"] and {m: (folder / p).resolve() for m, p in record["init"].items()} == runs
-    before = (folder / "model.pt").stat().st_mtime_ns
-    assert join(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before
-    with pytest.raises(OutputError, match="another config"):
-        join(runs, unimodal / "rgb")
-    other = {"rgb": runs["rgb"], "terrain": tmp_path / "terrain"}
-    shutil.copytree(runs["terrain"], other["terrain"])
-    Config.load(other["terrain"] / "config.json").updated(temperature=3.0).save(other["terrain"] / "config.json")
-    assert joined(runs, folder) == folder and (folder / "model.pt").stat().st_mtime_ns == before  # the same: kept
-    assert (
-        joined(other, folder) == folder and (tmp_path / "decision.previous" / "model.pt").stat().st_mtime_ns == before
-    )
-    with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
-        join({"rgb": runs["rgb"], "terrain": runs["rgb"]}, tmp_path / "wrong")
-    assert Config.load(runs["rgb"] / "config.json").temperature > 0

@@ -5,8 +5,8 @@ import torch
 
 from helpers.models import made_batch, small_config
 from rtslib.errors import ConfigError
-from rtslib.models.cascade import match_boxes, nonempty, pool_regions
 from rtslib.models.build import build_model
+from rtslib.models.cascade import match_boxes, nonempty, pool_regions
 from rtslib.models.mask_head import AT_ONCE, crop_masks, paste_masks
 from rtslib.models.rpn import Anchors
 from rtslib.models.strategies import STRATEGIES

@@ -18,8 +18,9 @@ from rtslib.errors import EngineError, WeightsError
 from rtslib.models.build import build_model
 from rtslib.models.mvit import MViT
 from rtslib.models.names import common_weights, engine_names, fit_weights, renamed, turned
-from rtslib.training.runs import load_run, load_weights
-from rtslib.training.train import train
+from rtslib.training.runs import Run
+from rtslib.training.trainer import train
+from rtslib.training.weights import load_model, load_weights
 
 REASON = "detectron2 is not installed"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -113,7 +114,7 @@ def test_masks_are_those_that_detectron2_pastes(d2):
     from detectron2.modeling.postprocessing import detector_postprocess
     from detectron2.structures import Boxes, Instances
 
-    from rtslib.models.detector import chip_detections
+    from rtslib.models.pixels import chip_detections
 
     generator = torch.Generator().manual_seed(0)
     probs = torch.rand(6, 28, 28, generator=generator)
@@ -182,16 +183,16 @@ def data(tmp_path_factory):
 
 
 def test_a_run_of_one_engine_goes_on_in_the_other(d2, data, tmp_path):
-    from rtslib.training.predict import predict
+    from rtslib.training.prediction import predict
 
     chipset = open_chips(data)
     config = Config.make({"modalities": {"rgb": ["red", "green", "blue"]}, **SMALL, "epochs": 1, "score_thresh": 0.0})
     config = config.updated(engine="detectron2", val_every=1, ema=0.9)
     run = train(chipset, tmp_path / "rgb", config, progress=False)
-    theirs, found = load_run(run)
+    theirs, found = load_model(Run(run)), Run(run).config
     assert type(theirs).__name__ == "FusedRCNN" and found.engine == "detectron2"
     found.updated(engine="torchvision").save(run / "config.json")
-    ours, _ = load_run(run)
+    ours, _ = load_model(Run(run)), Run(run).config
     assert set(load_weights(run / "model.pt")) == set(ours.state_dict())
     a, b = (predict(m, chipset, chipset.chips[:4]) for m in (ours, theirs))
     assert len(a) == len(b) > 0 and [x["segmentation"] for x in a] == [x["segmentation"] for x in b]
@@ -235,7 +236,8 @@ def test_detectron2s_own_loop_trains_and_evaluates_it(d2, data, tmp_path):
 def test_the_engines_agree_on_real_chips(d2, name):
     if not (REAL / name).is_dir():
         pytest.skip(f"../shared/data/{name} is not here")
-    from rtslib.data.samples import ChipDataset, band_statistics, collate
+    from rtslib.data.samples import ChipDataset, collate
+    from rtslib.data.statistics import band_statistics
 
     chipset = open_chips(REAL / name)
     chips = [c for c in chipset.chips if c.labelled][:2]

@@ -1,17 +1,17 @@
 """The workbook runner and the manifest: parameters, failures, whole copies, no trace of the machine."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from rtslib.cli.main import main
 from rtslib.config import parse_pairs
 from rtslib.errors import DataError, OutputError, WorkbookError
 from rtslib.files import sha256
-from rtslib.study import manifest, workbook
+from rtslib.study import workbook
 
 
 def make_notebook(path: Path, *sources: str, tags: int = 1) -> Path:
@@ -149,49 +149,10 @@ def test_run_checks_its_input_first(tmp_path):
     ],
 )
 def test_command_line_errors_are_one_line(arguments, said, capsys):
-    assert workbook.main(arguments) == 2
+    assert main(["workbook", *arguments]) == 2
     stderr = capsys.readouterr().err
     assert stderr.startswith(said) and stderr.count("\n") == 1
 
 
 def test_pairs_are_json_or_text():
     assert parse_pairs(["a=1", "b=x y", "c=[1,2]", "d="]) == {"a": 1, "b": "x y", "c": [1, 2], "d": ""}
-
-
-def test_commit_and_dirty_look_at_tracked_sources_only(tmp_path):
-    def git(*args: str) -> str:
-        flags = ["-c", "user.name=a", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false"]
-        return subprocess.run(
-            ["git", "-C", str(tmp_path), *flags, *args], check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    assert manifest.commit(tmp_path / "nowhere") == {"commit": None, "dirty": None}
-    git("init", "--quiet")
-    assert manifest.commit(tmp_path) == {"commit": None, "dirty": None}  # before the first commit
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "t.csv").write_text("1")
-    (tmp_path / "a.py").write_text("1")
-    git("add", ".")
-    git("commit", "--quiet", "--no-verify", "-m", "one")
-    head = git("rev-parse", "HEAD")
-    (tmp_path / "results" / "t.csv").write_text("2")
-    (tmp_path / "new.py").write_text("untracked")
-    assert manifest.commit(tmp_path) == {"commit": head, "dirty": False}
-    (tmp_path / "a.py").write_text("2")
-    assert manifest.commit(tmp_path) == {"commit": head, "dirty": True}
-
-
-def test_outputs_hash_every_file_but_the_manifest(tmp_path):
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "a.csv").write_bytes(b"abc")
-    (tmp_path / "manifest.json").write_text("{}")
-    (tmp_path / "runs" / "rgb.previous").mkdir(parents=True)
-    (tmp_path / "runs" / "rgb.previous" / "model.pt").write_bytes(b"old")
-    sha_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert manifest.outputs(tmp_path) == {"tables/a.csv": sha_abc}
-
-
-def test_hardware_and_versions_are_filled_in():
-    found = manifest.hardware()
-    assert found["cores"] >= 1 and found["memory_gib"] > 0.5 and isinstance(found["gpu"], list)
-    assert manifest.versions()["torch"].startswith("2.11")

@@ -15,7 +15,8 @@ from rtslib.data.scenes import open_scene
 from rtslib.errors import ConfigError, OutputError
 from rtslib.synthetic import chips as synthetic
 from rtslib.synthetic import landscape, slumps, terrain
-from rtslib.synthetic.chips import make_chip, write_challenge, write_scene
+from rtslib.synthetic.chips import make_chip, write_challenge
+from rtslib.synthetic.scene import write_scene
 from rtslib.synthetic.sites import make_site
 
 INDEX = {b: i for i, b in enumerate(CHALLENGE_BANDS)}

@@ -5,7 +5,7 @@
 
 (`tools/` is in detectron2's repository.) `rts.data` is a folder of chips, `rts.knobs` the knobs of
 `rtslib.config.Config` that differ from their defaults. Normalisation, split and sides are those of
-`rtslib.training.train`; the schedule (AdamW, linear warm-up, cosine) too, in iterations instead of epochs.
+`rtslib.training.trainer`; the schedule (AdamW, linear warm-up, cosine) too, in iterations instead of epochs.
 """
 
 from torch.cuda import is_available

@@ -64,7 +64,7 @@ def _text(knobs: Mapping[str, Any]) -> str:
 
 @cache
 def _prepared(data: str, knobs: str) -> tuple[Config, ChipSet, dict[str, list[Chip]]]:
-    """Open, split and measure as `rtslib.training.train.train` does; register the sides as rts_train, rts_val, ..."""
+    """Open, split and measure as `rtslib.training.trainer.train` does; register the sides as rts_train, rts_val, ..."""
     chipset, values = open_chips(data), json.loads(knobs)
     config = Config.make({"modalities": {m: list(b) for m, b in chipset.modalities().items()}, **values})
     split = split_by_group(chipset, config.val_fraction, config.test_fraction, config.seed)

@@ -25,7 +25,7 @@ from rtslib.training.code import code_hash
 from rtslib.training.join import join
 from rtslib.training.logs import read_log
 from rtslib.training.memory import peak_mib, reset_peak
-from rtslib.training.predict import predict, write_results
+from rtslib.training.prediction import predict, write_results
 from rtslib.training.runs import Recipe, Run
 from rtslib.training.weights import initialise, save_weights
 

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from helpers.chip_folders import write_challenge
-from rtslib.data.opening import open_chips
 from rtslib.data.masks import decode, encode
+from rtslib.data.opening import open_chips
 from rtslib.errors import ConfigError, OutputError, WeightsError
 from rtslib.evaluation.coco import evaluate
 from rtslib.evaluation.submission import validate
-from rtslib.training.predict import predict, write_results
+from rtslib.training.prediction import predict, write_results
 
 
 class Painter(nn.Module):

@@ -16,39 +16,44 @@ from rtslib.data.splits import load_split
 from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
 from rtslib.files import read_json
 from rtslib.models.build import build_model
-from rtslib.study.study import side_chips
 from rtslib.training.logs import read_log
 from rtslib.training.loop import Lit, averaging_decay, parameter_groups, rate
-from rtslib.training.runs import initialise, load_run, load_weights, read_run
-from rtslib.training.train import train
+from rtslib.training.runs import Run
+from rtslib.training.trainer import train
+from rtslib.training.weights import initialise, load_model, load_weights
+
+
+def starts(runs):
+    """Folders as the runs that a model starts from."""
+    return {part: Run(folder) for part, folder in runs.items()}
 
 
 def test_a_run_folder_holds_what_it_says(data, unimodal):
     run = unimodal / "rgb"
     names = ["config.json", "log.csv", "model.pt", "predictions_val.json", "run.json", "split.csv"]
     assert sorted(p.name for p in run.iterdir()) == names
-    record = read_run(run)
+    record = Run(run).record
     assert record["finished"] and record["passes"] == record["chips"]["train"] and record["seed"] == 0
     assert record["data_fingerprint"] == open_chips(data).fingerprint()
     assert record["parameters"] == record["trained_parameters"] > 1e6
     assert {"commit", "dirty", "versions", "hardware", "seconds"} <= set(record)
     rows = read_log(run / "log.csv")
     assert [r["epoch"] for r in rows] == ["0"] and float(rows[0]["loss"]) > 0 and "loss_mask" in rows[0]
-    model, found = load_run(run)
+    model, found = load_model(Run(run)), Run(run).config
     assert not model.training and found.modality_mean["rgb"] and set(found.modality_mean) == {"rgb"}
     assert all(isinstance(v, torch.Tensor) for v in torch.load(run / "model.pt", weights_only=True).values())
 
 
 def test_statistics_come_from_the_training_side_only(data, unimodal):
-    from rtslib.data.samples import band_statistics
     from rtslib.data.splits import load_split
+    from rtslib.data.statistics import band_statistics
 
     chipset = open_chips(data)
     split = load_split(unimodal / "rgb" / "split.csv", chipset)
     ids = set(split.chip[split.side == "train"])
     assert 0 < len(ids) < len(chipset.chips)
     expected = band_statistics(chipset, [c for c in chipset.chips if c.id in ids], {"rgb": ["red", "green", "blue"]})
-    assert load_run(unimodal / "rgb")[1].modality_mean["rgb"] == expected["rgb"]["mean"]
+    assert Run(unimodal / "rgb").config.modality_mean["rgb"] == expected["rgb"]["mean"]
 
 
 KILLED = """
@@ -56,7 +61,7 @@ import sys
 import torch
 from rtslib.data.opening import open_chips
 from rtslib.config import Config
-from rtslib.training.train import train
+from rtslib.training.trainer import train
 data, out, config, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))  # other tests may have changed it in the first process: sums depend on it
 train(open_chips(data), out, Config.load(config), progress=False)
@@ -84,7 +89,7 @@ def test_a_killed_run_resumes_to_the_same_weights(data, tmp_path):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not read_run(killed)["finished"] and len(read_log(killed / "log.csv")) < 4
+    assert not Run(killed).record["finished"] and len(read_log(killed / "log.csv")) < 4
     with pytest.raises(OutputError, match="already holds a run"):
         train(open_chips(data), killed, wanted, progress=False)
     train(open_chips(data), killed, wanted, resume=True, progress=False)
@@ -99,7 +104,7 @@ def test_a_run_killed_after_its_last_epoch_ends_with_the_averaged_weights(data, 
     wanted = config(data, "rgb", epochs=2)
     whole = train(open_chips(data), tmp_path / "whole", wanted, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr("rtslib.training.train.save_weights", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        patch.setattr("rtslib.training.trainer.save_weights", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
             train(open_chips(data), tmp_path / "killed", wanted, progress=False)
     train(open_chips(data), tmp_path / "killed", wanted, resume=True, progress=False)
@@ -142,7 +147,7 @@ def test_fine_tuning_starts_from_the_unimodal_runs(data, unimodal, tmp_path):
     assert all(torch.equal(fused[k], terrain[k]) for k in terrain if k.startswith("backbones."))
     assert not torch.equal(fused["fpn.inner_blocks.0.0.weight"], rgb["fpn.inner_blocks.0.0.weight"])
     assert fused["fusion.0.gain"].abs().sum() > 0 and fused["fusion.0.merge.terrain.weight"].abs().sum() > 0
-    record = read_run(out)
+    record = Run(out).record
     assert record["trained_parameters"] < record["parameters"]
 
 
@@ -154,13 +159,13 @@ def test_initial_weights_that_do_not_fit_are_refused(data, unimodal):
     )
     runs = {m: unimodal / m for m in ("rgb", "terrain")}
     with pytest.raises(WeightsError, match="none for the primary"):
-        initialise(build_model(base), {"terrain": runs["terrain"]})
+        initialise(build_model(base), starts({"terrain": runs["terrain"]}))
     with pytest.raises(WeightsError, match="no branch 'rgb'"):
-        initialise(build_model(base.updated(fusion="data")), runs)
+        initialise(build_model(base.updated(fusion="data")), starts(runs))
     with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
-        initialise(build_model(base), {"rgb": runs["rgb"], "terrain": runs["rgb"]})
+        initialise(build_model(base), starts({"rgb": runs["rgb"], "terrain": runs["rgb"]}))
     with pytest.raises(WeightsError, match="do not fit"):
-        initialise(build_model(base.updated(fpn_channels=48)), runs)
+        initialise(build_model(base.updated(fpn_channels=48)), starts(runs))
 
 
 def test_unusable_weights_files(tmp_path):
@@ -183,7 +188,7 @@ def test_training_stops_on_a_non_finite_loss_and_tells_all_losses(data, tmp_path
     with pytest.raises(NonFiniteLossError, match="loss_rpn_box_reg=nan") as caught:
         train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=1), progress=False)
     assert caught.value.step == 0 and caught.value.losses["loss_objectness"] > 0
-    assert not read_run(tmp_path / "run")["finished"] and not (tmp_path / "run" / "model.pt").exists()
+    assert not Run(tmp_path / "run").record["finished"] and not (tmp_path / "run" / "model.pt").exists()
 
 
 def test_validation_is_logged(data, tmp_path):
@@ -215,7 +220,7 @@ def test_frozen_backbones_thaw(data, unimodal, tmp_path):
         out = train(open_chips(data), tmp_path / str(freeze), wanted, init=runs, progress=False)
         now, then = load_weights(out / "model.pt"), load_weights(runs["terrain"] / "model.pt")
         moved[freeze] = sum(float((now[k] - then[k]).abs().sum()) for k in then if k.startswith("backbones."))
-        record = read_run(out)
+        record = Run(out).record
         assert (record["trained_parameters"] < record["parameters"]) == (freeze == 2)
     assert moved[0] > moved[1] > moved[2] == 0
 
@@ -224,31 +229,32 @@ def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
     """Every weight but the normalisation, which is of the new data."""
     other = config(data, "rgb").updated(modality_mean={"rgb": [7.0] * 3}, modality_std={"rgb": [2.0] * 3})
     model, source = build_model(other), load_weights(unimodal / "rgb" / "model.pt")
-    initialise(model, {"all": unimodal / "rgb"})
+    initialise(model, starts({"all": unimodal / "rgb"}))
     state = model.state_dict()
     assert all(torch.equal(state[k], source[k]) for k in source if not k.startswith(("mean_", "std_")))
     assert state["mean_rgb"].flatten().tolist() == [7.0] * 3 and not torch.equal(state["mean_rgb"], source["mean_rgb"])
     out = train(
         open_chips(data), tmp_path / "on", config(data, "rgb", epochs=1), init={"all": unimodal / "rgb"}, progress=False
     )
-    assert (out / read_run(out)["init"]["all"]).resolve() == (unimodal / "rgb").resolve()
+    assert (out / Run(out).record["init"]["all"]).resolve() == (unimodal / "rgb").resolve()
     with pytest.raises(WeightsError, match="to start from all of it, train the same"):
-        initialise(build_model(other), {"all": unimodal / "terrain"})
+        initialise(build_model(other), starts({"all": unimodal / "terrain"}))
     with pytest.raises(WeightsError, match="do not fit"):
-        initialise(build_model(other.updated(fpn_channels=48)), {"all": unimodal / "rgb"})
+        initialise(build_model(other.updated(fpn_channels=48)), starts({"all": unimodal / "rgb"}))
 
 
 def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatch):
     """The temperature is kept with the run and scales what the loaded model says; without a side there is none."""
-    monkeypatch.setattr("rtslib.training.train.fit_temperature", lambda scores, right: 2.0)
+    monkeypatch.setattr("rtslib.training.trainer.fit_temperature", lambda scores, right: 2.0)
     run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1, score_thresh=0.0), progress=False)
-    model, found = load_run(run)
-    assert found.temperature == 2.0 and "temperature 2.000, fitted on" in read_run(run)["calibration"]
+    model, found = load_model(Run(run)), Run(run).config
+    assert found.temperature == 2.0 and "temperature 2.000, fitted on" in Run(run).record["calibration"]
     chips = open_chips(data)
-    from rtslib.training.predict import predict
+    from rtslib.training.prediction import predict
 
     scaled = [r["score"] for r in predict(model, chips, chips.chips[:2])]
-    val = side_chips(chips, load_split(run / "split.csv", chips), "val")
+    split = load_split(run / "split.csv", chips)
+    val = [c for c in chips.chips if c.id in set(split["chip"][split["side"] == "val"])]
     for kept, anew in zip(read_json(run / "predictions_val.json"), predict(model, chips, val), strict=True):
         assert kept["segmentation"] == anew["segmentation"] and kept["score"] == pytest.approx(anew["score"], abs=1e-6)
     model.config = found.updated(temperature=1.0)
@@ -256,4 +262,4 @@ def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatc
     torch.testing.assert_close(torch.tensor(scaled), (torch.logit(plain) / 2).sigmoid(), atol=1e-5, rtol=1e-4)
     alone = train(chips, tmp_path / "alone", config(data, "terrain", epochs=1, val_fraction=0.0), progress=False)
     assert not (alone / "predictions_val.json").exists()
-    assert load_run(alone)[1].temperature == 1.0 and "no validation side" in read_run(alone)["calibration"]
+    assert Run(alone).config.temperature == 1.0 and "no validation side" in Run(alone).record["calibration"]

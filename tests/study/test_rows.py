@@ -1,0 +1,36 @@
+"""The row of a run, on hand-made answers."""
+
+import pytest
+
+from helpers.chip_folders import box_mask
+from helpers.scored import truth_and_results
+from rtslib.data.masks import encode
+from rtslib.study.rows import Judged, _at_threshold, curve_rows, reliability_rows
+
+
+def judged(scores_right, scores_wrong, threshold, temperature=1.0):
+    """Four chips with an instance each; right detections on the first chips, wrong ones on the last."""
+    gt, right = truth_and_results([True] * len(scores_right) + [False] * (4 - len(scores_right)))
+    wrong = encode(box_mask(20, 30, 20, 10, 5, 5))
+    for result, score in zip(right, scores_right, strict=True):
+        result["score"] = score
+    results = right + [
+        {"image_id": 4 - k, "category_id": 1, "segmentation": wrong, "score": s} for k, s in enumerate(scores_wrong)
+    ]
+    ids = range(1, 5)
+    groups = {i: f"g{i}" for i in ids}
+    return Judged("a", 0, (), gt, groups, results, dict.fromkeys(ids, threshold), dict.fromkeys(ids, temperature))
+
+
+def test_a_map_is_judged_at_the_thresholds_of_validation():
+    row = _at_threshold(judged([0.9, 0.6, 0.2], [0.7], 0.5))
+    assert (row["precision"], row["recall"]) == (pytest.approx(2 / 3), 0.5) and row["F1"] == pytest.approx(4 / 7)
+    assert row["boundary_iou"] == 1.0
+    assert _at_threshold(judged([0.2], [], 0.5)) == {"precision": None, "recall": 0.0, "F1": 0.0, "boundary_iou": None}
+
+
+def test_scores_before_scaling_are_recovered():
+    bins = reliability_rows(judged([0.8], [], 0.5, temperature=2.0)).set_index("when")
+    assert bins.loc["after", "score"] == pytest.approx(0.8)
+    assert bins.loc["before", "score"] == pytest.approx(16 / 17)  # logit ln 4, doubled
+    assert len(curve_rows(judged([0.8], [], 0.5))) == 101
