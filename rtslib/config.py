@@ -178,7 +178,7 @@ _SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "pr
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN"}
 
 # Minutes on two CPU cores; `overnight` has the same models and ten times as many epochs.
-_QUICK = {
+_QUICK: dict[str, Any] = {
     "chips": 320, "size": 96, "scene": 768,
     "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3},
     "transfer": {**_NANO, "epochs": 5},

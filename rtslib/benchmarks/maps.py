@@ -53,7 +53,7 @@ def crop_scene(scene: str | Path, part: int, out: str | Path) -> Path:
     """
     out = Path(out)
     out.mkdir(parents=True)
-    for path in open_scene(scene).stack.files:
+    for path in map(Path, open_scene(scene).stack.files):
         with rasterio.open(path) as source:
             height, width = source.height // part, source.width // part
             profile = {**source.profile, "height": height, "width": width}

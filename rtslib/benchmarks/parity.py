@@ -27,6 +27,7 @@ from rtslib.data.samples import ChipDataset, collate
 from rtslib.data.statistics import with_statistics
 from rtslib.files import write_text
 from rtslib.models.build import build_model
+from rtslib.models.model import Model
 from rtslib.models.mvit import SIZES, MViT
 from rtslib.models.names import common_weights, fit_weights, mvit_names, renamed
 from rtslib.models.pixels import network_input
@@ -63,7 +64,7 @@ def redraw(model: nn.Module, seed: int = 0) -> None:
                 b.copy_(torch.rand(b.shape, generator=generator) + 0.5)
 
 
-def both_engines(config: Config, seed: int = 0) -> tuple[nn.Module, nn.Module]:
+def both_engines(config: Config, seed: int = 0) -> tuple[Model, Model]:
     """Return (Detector, FusedRCNN) of a config with the same redrawn weights. Raises EngineError."""
     ours = build_model(config.updated(engine="torchvision"))
     redraw(ours, seed)
@@ -72,7 +73,7 @@ def both_engines(config: Config, seed: int = 0) -> tuple[nn.Module, nn.Module]:
     return ours.eval(), theirs.eval()
 
 
-def their_mvit(ours: MViT, size: str, windows: bool = True) -> nn.Module | None:
+def their_mvit(ours: Any, size: str, windows: bool = True) -> Model | None:
     """Return detectron2's MViT with the weights of ours; None where detectron2 has none."""
     modeling = importlib.import_module("detectron2.modeling")
     if not hasattr(modeling, "MViT"):
@@ -141,7 +142,7 @@ def compare_mvits() -> Iterator[Row]:
 
 
 @torch.inference_mode()
-def compare_answers(ours: nn.Module, theirs: nn.Module, batch: dict[str, Any], size: str) -> Iterator[Row]:
+def compare_answers(ours: Any, theirs: Any, batch: dict[str, Any], size: str) -> Iterator[Row]:
     """Pyramid, proposals and detections of both engines on a batch."""
     from detectron2.structures import ImageList
     from torchvision.models.detection.image_list import ImageList as Listed
@@ -166,6 +167,8 @@ def compare_whole() -> Iterator[Row]:
     """Our model of one modality against one that is all detectron2's: its MViT under its other parts."""
     rgb, side = {"rgb": ["red", "green", "blue"]}, 256
     config = made_up_config(modalities=rgb, modality_mean={"rgb": [0.0] * 3}, modality_std={"rgb": [1.0] * 3})
+    ours: Any
+    theirs: Any
     ours, theirs = both_engines(config)
     theirs.backbone.bottom_up = their_mvit(ours.backbones["rgb"], config.backbone)
     if theirs.backbone.bottom_up is not None:
@@ -174,7 +177,7 @@ def compare_whole() -> Iterator[Row]:
         yield from compare_answers(ours, theirs, batch, f"{side}x{side}, all detectron2")
 
 
-def compare_losses(ours: nn.Module, theirs: nn.Module, batch: dict[str, Any], size: str) -> Iterator[Row]:
+def compare_losses(ours: Model, theirs: Model, batch: dict[str, Any], size: str) -> Iterator[Row]:
     """All losses; one seed makes both engines draw the same samples, since they draw in the same order."""
     found = []
     for model in (ours, theirs):

@@ -6,6 +6,7 @@ and exit code 2. A traceback is a bug in rtslib.
 
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -14,7 +15,7 @@ from rtslib.cli.app import app, fail
 from rtslib.errors import RtsError
 
 #: Base class of typer's usage errors, which not every release exports.
-UsageError = typer.BadParameter.__mro__[2]
+UsageError: Any = typer.BadParameter.__mro__[2]
 
 
 def main(argv: list[str] | None = None) -> int:

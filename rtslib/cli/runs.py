@@ -11,10 +11,9 @@ from rtslib.cli.app import Data, Json, RunFolder, app, note, progress_on_stderr,
 from rtslib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from rtslib.config import Config
     from rtslib.data.chips import Chip, ChipSet
+    from rtslib.models.model import Model
 
 
 @app.command()
@@ -145,7 +144,7 @@ def _config(file: Path | None, knobs: list[str], chipset: "ChipSet") -> "Config"
 
 
 def _predict(
-    model: "nn.Module", chipset: "ChipSet", chips: "Sequence[Chip]", hidden: dict[str, str] | None = None
+    model: "Model", chipset: "ChipSet", chips: "Sequence[Chip]", hidden: dict[str, str] | None = None
 ) -> list[dict]:
     """Predict, counting chips on stderr."""
     from rtslib.training.prediction import predict as run_model

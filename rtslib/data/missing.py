@@ -12,7 +12,7 @@ Without dropout a model may still run without a secondary modality, as if on a c
 its primary one, whose map it builds on, it may run only if it was trained with dropout.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def hide(images: dict[str, Tensor], valid: dict[str, Tensor], hidden: Mapping[st
             valid[modality] = valid[modality] & ~gone
 
 
-def part_of(shape: tuple[int, int], part: str) -> Tensor:
+def part_of(shape: Sequence[int], part: str) -> Tensor:
     """Return bool (H, W), True on a part of it; a half takes the lesser half of an odd number of rows."""
     (h, w), out = shape, torch.zeros(tuple(shape), dtype=torch.bool)
     rows = {"top": slice(0, h // 2), "bottom": slice(h - h // 2, h)}.get(part, slice(None))

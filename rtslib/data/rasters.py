@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -41,7 +42,7 @@ class Layer:
     """One band of one file: where it is (`index` counts from 1) and how its numbers become physical."""
 
     name: str
-    path: Path
+    path: Path | str
     index: int
     scale: float
     offset: float
@@ -97,7 +98,7 @@ class Stack:
         return self.grid.width
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path | str, ...]:
         """The files, each once."""
         return tuple(dict.fromkeys(layer.path for layer in self.layers))
 
@@ -123,7 +124,9 @@ class Stack:
             raise ConfigError(f"no band {missing[0]!r} in {self.files[0]}: there are {list(self.bands)}")
         inner = self._rows_and_columns(window)
         margins = np.max([(0, 0), *(self._margin(b) for b in bands if b in self.derived)], axis=0).tolist()
-        outer = tuple((max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(inner, margins, (self.height, self.width)))
+        outer: Any = tuple(
+            (max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(inner, margins, (self.height, self.width))
+        )
         needed = self.layers_of(bands)
         raw = self._read_layers([layer for layer in self.layers if layer.name in needed], outer)
         cut = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(inner, outer))
@@ -158,9 +161,11 @@ class Stack:
         terrain = (pixel_size(self.grid),) if band in ("relative_elevation", "shaded_relief") else ()
         return getattr(derive, band)(*inputs, *terrain)
 
-    def _read_layers(self, layers: list[Layer], ranges) -> dict[str, np.ndarray]:
+    def _read_layers(
+        self, layers: Sequence[Layer], ranges: tuple[tuple[int, int], tuple[int, int]]
+    ) -> dict[str, np.ndarray]:
         """Read the layers file by file; checked physical values, NaN = nodata, float32 (h, w) each."""
-        out = {}
+        out: dict[str, np.ndarray] = {}
         for path in dict.fromkeys(layer.path for layer in layers):
             here = [layer for layer in layers if layer.path == path]
             try:
@@ -207,9 +212,9 @@ def open_stack(paths: Sequence[str | Path]) -> Stack:
     return Stack(tuple(layers), derived, grid)
 
 
-def open_raster(path: Path) -> rasterio.DatasetReader:
+def open_raster(path: Path | str) -> rasterio.DatasetReader:
     """Open a raster for reading. Raises DataError when it is missing or none that GDAL knows."""
-    if not path.is_file():
+    if not Path(path).is_file():
         raise DataError(path, "no such file", "a GeoTIFF")
     try:
         with warnings.catch_warnings():
@@ -231,7 +236,7 @@ def read_grid(file: rasterio.DatasetReader) -> Grid:
     return Grid(file.crs, t, file.height, file.width)
 
 
-def check_same_grid(path: Path, grid: Grid, first_path: Path, first: Grid) -> None:
+def check_same_grid(path: Path | str, grid: Grid, first_path: Path | str, first: Grid) -> None:
     """Raise DataError unless `grid` is `first`: same size, CRS, and corners within 1 % of a pixel."""
     if (grid.height, grid.width) != (first.height, first.width):
         expected = f"{first.height} x {first.width} px as {first_path}"

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -68,9 +69,12 @@ class Region(Stack):
     def _margin(self, band: str) -> tuple[int, int]:
         if band != "relative_elevation":
             return super()._margin(band)
-        return tuple(math.ceil(derive.DISC_RADIUS_M / d) for d in reversed(pixel_size(self.grid)))
+        width, height = pixel_size(self.grid)
+        return math.ceil(derive.DISC_RADIUS_M / height), math.ceil(derive.DISC_RADIUS_M / width)
 
-    def _read_layers(self, layers: Sequence[Layer], ranges) -> dict[str, np.ndarray]:
+    def _read_layers(
+        self, layers: Sequence[Any], ranges: tuple[tuple[int, int], tuple[int, int]]
+    ) -> dict[str, np.ndarray]:
         return {layer.name: read_layer(layer, self.grid, layer.path in self.warped, ranges) for layer in layers}
 
 
@@ -114,15 +118,15 @@ def open_region(
     """
     if not sources:
         raise DataError("region", "no source", "at least one raster")
-    sources = [parse_source(s) if isinstance(s, str) else s for s in sources]
-    chosen = _check_choice(len(sources), reference, crs, pixel_size)
+    given = [parse_source(s) if isinstance(s, str) else s for s in sources]
+    chosen = _check_choice(len(given), reference, crs, pixel_size)
     layers, grids = [], []
-    for source in sources:
+    for source in given:
         with _open(source.path) as file:
             grids.append(_north_up_grid(file, source.path))
             layers += _layers(file, source)
     _check_twice(layers)
-    paths = [s.path for s in sources]
+    paths = [s.path for s in given]
     grid = grids[reference] if chosen is None else _cover(grids, paths, chosen, pixel_size)
     warped = tuple(path for path, g in zip(paths, grids) if not _same(g, grid))
     for path, g in zip(paths, grids):

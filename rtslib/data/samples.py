@@ -145,7 +145,7 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     """Return the boxes of non-empty masks, bool (N, H, W), as float32 (N, 4) xyxy px: outer pixel edges."""
     (n, h, w), boxes = masks.shape, np.zeros((len(masks), 4), dtype=np.float32)
     if n:
-        columns, rows = masks.any(axis=1), masks.any(axis=2)
+        columns, rows = np.asarray(masks.any(axis=1)), np.asarray(masks.any(axis=2))
         boxes[:, 0], boxes[:, 2] = columns.argmax(axis=1), w - columns[:, ::-1].argmax(axis=1)
         boxes[:, 1], boxes[:, 3] = rows.argmax(axis=1), h - rows[:, ::-1].argmax(axis=1)
     return boxes

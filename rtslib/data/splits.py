@@ -116,7 +116,7 @@ def hold_out_site(chipset: ChipSet, split: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A changed copy; an equal one where no site lies in one CRS, or the largest is on the test side.
     """
-    sites = {c.group: set() for c in chipset.chips}
+    sites: dict[str, set] = {c.group: set() for c in chipset.chips}
     for c in chipset.chips:
         sites[c.group].add(c.crs)
     sizes = split["group"].value_counts().sort_index().sort_values(ascending=False, kind="stable")

@@ -50,7 +50,7 @@ def band_statistics(
     return out
 
 
-def _merge(moments: tuple[int, np.ndarray, np.ndarray], pixels: np.ndarray):
+def _merge(moments: tuple[int, np.ndarray, np.ndarray], pixels: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     """Add the valid pixels of one chip (C, H, W) to (count, means, sums of squared deviations)."""
     count, mean, squares = moments
     values = pixels[:, np.isfinite(pixels).all(axis=0)].astype(np.float64)

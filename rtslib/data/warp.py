@@ -45,6 +45,7 @@ Box = tuple[float, float, float, float]
 class Layer(rasters.Layer):
     """One band of one source; its `path` is a str, since a URL is no Path. `alpha`: index of the alpha band, or 0."""
 
+    path: str
     alpha: int = 0
 
 

@@ -66,7 +66,8 @@ def hits(gt: dict, results: Sequence[dict], groups: Mapping[int, str], iou: floa
             parts += [(s, m > 0, chip, unit) for s, m in zip(image["dtScores"], image["dtMatches"][0], strict=True)]
     table = np.array(parts, dtype=[("s", float), ("r", bool), ("c", np.int64), ("u", np.int64)])
     table = table[np.argsort(-table["s"], kind="stable")]
-    return Hits(*(np.ascontiguousarray(table[k]) for k in "srcu"), instances)
+    scores, right, chip, unit = (np.ascontiguousarray(table[k]) for k in "srcu")
+    return Hits(scores, right, chip, unit, instances)
 
 
 def average_precision(found: Hits, weights: np.ndarray | None = None) -> float:

@@ -160,7 +160,7 @@ def instance_sizes(table: str | Path) -> Figure:
         edges = np.logspace(low, max(high, low + 0.1), 31)
         sides = [s for s in ("train", "val", "test") if (rows["side"] == s).any()]
         areas = [rows.loc[rows["side"] == s, "area_px"] for s in sides]
-        axes.hist(areas, bins=edges, stacked=True, label=sides, color=OKABE_ITO[: len(sides)])
+        axes.hist(areas, bins=edges.tolist(), stacked=True, label=sides, color=OKABE_ITO[: len(sides)])
         axes.legend(frameon=False)
     axes.set_xscale("log")
     for limit, name in ((300, "small | medium"), (2000, "medium | large")):

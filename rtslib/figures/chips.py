@@ -6,8 +6,10 @@ plain grey, never a colour of the scale.
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
@@ -85,7 +87,7 @@ def _frame(chips: Sequence[Chip], columns: Sequence[str]) -> tuple[Figure, np.nd
     bottom = 0.5 if list(columns) == ["rgb"] else 0.9
     size = (wide * len(columns) + 0.4, sum(tall) + 0.05 * len(chips) + bottom)
     figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
+    cast(Any, figure.get_layout_engine()).set(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
     ratios = {"height_ratios": [*tall, bar]}
     axes = figure.subplots(len(chips) + 1, len(columns), squeeze=False, gridspec_kw=ratios)
     return figure, axes[:-1], axes[-1]
@@ -169,7 +171,7 @@ def _legend(
     figure: Figure, chipset: ChipSet, chips: Sequence[Chip], data: Sequence[dict], columns: Sequence[str]
 ) -> None:
     shown = {b for c in columns for b in (("red", "green", "blue") if c == "rgb" else (c,))}
-    entries = []
+    entries: list[Artist] = []
     if any(chipset.instances.get(c.id) for c in chips):
         entries.append(Line2D([], [], color=OUTLINE, lw=2, label="thaw slump, as labelled"))
     if any(np.isnan(d[b]).any() for d in data for b in shown):

@@ -6,6 +6,7 @@ instance once: COCO's rule), thin and dashed where it does not, so that the figu
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ def matches(found: Sequence[dict], truth: Sequence[dict], iou: float = 0.5) -> l
     return matched
 
 
-def outline(axes: Axes, rle: dict, **style: object) -> None:
+def outline(axes: Axes, rle: dict, **style: Any) -> None:
     """Draw a mask's outlines, holes too, in pixel coordinates of the chip."""
     from skimage.measure import find_contours
 
@@ -114,7 +115,7 @@ def outline(axes: Axes, rle: dict, **style: object) -> None:
 def _draw(axes: Axes, found: Sequence[dict], truth: Sequence[dict], colour: str) -> None:
     """Draw detections, matched ones thick, with their scores at the top of each."""
     for result, hit in zip(found, matches(found, truth), strict=True):
-        style = {"linewidth": 2.2, "linestyle": "-"} if hit else {"linewidth": 1.2, "linestyle": "--"}
+        style: dict[str, Any] = {"linewidth": 2.2, "linestyle": "-"} if hit else {"linewidth": 1.2, "linestyle": "--"}
         outline(axes, result["segmentation"], color="white", linewidth=style["linewidth"] + 1.4, alpha=0.7)
         outline(axes, result["segmentation"], color=colour, **style)
         x, y, width, _ = coco_mask.toBbox(result["segmentation"])

@@ -6,7 +6,7 @@ stereographic maps is seldom up.
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import shapely
@@ -51,7 +51,7 @@ def map_figure(
     aspect = scene.stack.width / scene.stack.height
     width = (height - 1) * aspect + 1.8 + (height / 3 - 0.3 if places else 0)
     figure = Figure(figsize=(max(width, 5.5), height), dpi=150, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    cast(Any, figure.get_layout_engine()).set(w_pad=0.08, h_pad=0.08)
     ratios = [(height - 1) * aspect, height / 3 - 0.3] if places else [1]
     grid = figure.add_gridspec(3 if places else 1, len(ratios), width_ratios=ratios)
     axes = figure.add_subplot(grid[:, 0])
@@ -214,11 +214,16 @@ def _north(axes: "Axes", scene: Scene) -> None:
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     angle = math.radians(true_north(scene.stack.crs, (x0 + x1) / 2, (y0 + y1) / 2))
     step = np.array([math.cos(angle), math.sin(angle)]) * 30  # points
-    place = {"xy": (0.95, 0.94), "xycoords": "axes fraction", "xytext": -step, "textcoords": "offset points"}
-    arrow = {"arrowstyle": "-|>,head_width=0.35,head_length=0.6", "linewidth": 1.8, "color": "black"}
+    place: dict[str, Any] = {
+        "xy": (0.95, 0.94),
+        "xycoords": "axes fraction",
+        "xytext": -step,
+        "textcoords": "offset points",
+    }
+    arrow: dict[str, Any] = {"arrowstyle": "-|>,head_width=0.35,head_length=0.6", "linewidth": 1.8, "color": "black"}
     arrow |= {"shrinkA": 5, "shrinkB": 0, "path_effects": _halo()}
     axes.annotate("", arrowprops=arrow, zorder=5, **place)
-    style = {"ha": "center", "va": "center", "fontsize": 9, "weight": "bold"}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "weight": "bold"}
     axes.annotate("N", path_effects=_halo(), zorder=6, **style, **place)
 
 

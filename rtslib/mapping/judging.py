@@ -24,6 +24,7 @@ from rtslib.errors import WeightsError
 from rtslib.mapping import seams
 from rtslib.mapping.plan import Block, Plan
 from rtslib.mapping.shards import write_shard
+from rtslib.models.model import Model
 from rtslib.training.memory import give_back, share_heap
 from rtslib.training.prediction import MASK_THRESHOLD, to_device
 
@@ -51,7 +52,7 @@ class Judged:
 
 
 def run_blocks(
-    model: torch.nn.Module, todo: Plan, blocks: Iterable[Block], folder: str | Path, done: Callable[[dict], None]
+    model: Model, todo: Plan, blocks: Iterable[Block], folder: str | Path, done: Callable[[dict], None]
 ) -> None:
     """Map blocks one after the other and write their shards.
 
@@ -85,7 +86,7 @@ def _write(folder: str | Path, judged: Judged) -> dict[str, Any]:
     return write_shard(folder, judged.block.index, judged.pieces, said, judged.probability)
 
 
-def _judged(model: torch.nn.Module, todo: Plan, blocks: Iterable[Block]) -> Iterator[Judged]:
+def _judged(model: Model, todo: Plan, blocks: Iterable[Block]) -> Iterator[Judged]:
     """Yield the blocks with their detections, in order."""
     now: Judged | None = None
     for block, batch, skipped in _ahead(_batches(todo, blocks)):
@@ -103,7 +104,7 @@ def _judged(model: torch.nn.Module, todo: Plan, blocks: Iterable[Block]) -> Iter
         yield now
 
 
-def _take(model: torch.nn.Module, batch: list[tuple[Window, dict]], judged: Judged, least: float) -> None:
+def _take(model: Model, batch: list[tuple[Window, dict]], judged: Judged, least: float) -> None:
     """Run the model on a batch and add what it finds; its masks, as large as the windows, end here."""
     start = time.monotonic()
     outputs = _run(model, batch)
@@ -194,7 +195,7 @@ def read_window(todo: Plan, window: Window) -> dict[str, Any]:
     return {"image_id": 0, "size": pixels.shape[1:], "images": images, "valid": valid}
 
 
-def _run(model: torch.nn.Module, batch: list[tuple[Window, dict]]) -> list[dict[str, torch.Tensor]]:
+def _run(model: Model, batch: list[tuple[Window, dict]]) -> list[dict[str, torch.Tensor]]:
     """Run the model on one batch of windows. On the CPU come back `scores`, and `inside`, bool masks (n, h, w)."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.inference_mode():

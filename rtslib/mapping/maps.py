@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shapely
-from torch import nn
 
 from rtslib.config import Config
 from rtslib.data.rasters import Stack
@@ -36,6 +35,7 @@ from rtslib.mapping.review import write_review
 from rtslib.mapping.shards import finished, read_shard
 from rtslib.mapping.spreading import Spread
 from rtslib.mapping.totals import totals
+from rtslib.models.model import Model
 from rtslib.provenance import commit, hardware, versions
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 
 
 def map_region(
-    model: nn.Module | Spread, config: Config, region: Stack, out: str | Path, *, options: Options = Options(),
+    model: Model | Spread, config: Config, region: Stack, out: str | Path, *, options: Options = Options(),
     area: shapely.Geometry | None = None, provenance: Mapping[str, str] | None = None, overwrite: bool = False,
     resume: bool = False, progress: Progress | None = None,
 ) -> "gpd.GeoDataFrame":  # fmt: skip
@@ -99,7 +99,7 @@ def map_region(
 
 
 def _done(
-    model: nn.Module | Spread, todo: Plan, shards: Path, progress: Progress | None
+    model: Model | Spread, todo: Plan, shards: Path, progress: Progress | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Do the blocks that are not on disk; returns the markers of all blocks, and of those done now."""
     there = {b.index: m for b in todo.blocks if (m := finished(shards, b.index)) is not None}

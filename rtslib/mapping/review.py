@@ -213,10 +213,12 @@ def _matched(new: "gpd.GeoDataFrame", old: "gpd.GeoDataFrame") -> list[tuple[int
         if iou >= SAME_IOU:
             same = old["id"].iloc[o] is not pd.NA and old["id"].iloc[o] == new["id"].iloc[n]
             pairs.append((-round(iou, 6), not same, n, o))
-    taken, found = (set(), set()), []
+    taken: tuple[set, set] = (set(), set())
+    found = []
     for *_, n, o in sorted(pairs):
         if n not in taken[0] and o not in taken[1]:
-            taken[0].add(n), taken[1].add(o)
+            taken[0].add(n)
+            taken[1].add(o)
             found.append((n, o))
     return found
 

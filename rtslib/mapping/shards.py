@@ -39,7 +39,7 @@ def write_shard(
     """
     folder, stem = Path(folder), f"block-{index:05d}"
     bits = [np.packbits(p.mask.ravel()) for p in pieces]
-    tables = {f"{stem}.npz": {
+    tables: dict[str, dict[str, Any]] = {f"{stem}.npz": {
         "rect": np.array([p.rect for p in pieces], np.int32).reshape(-1, 4),
         "window": np.array([p.window for p in pieces], np.int32).reshape(-1, 4),
         "score": np.array([p.score for p in pieces], np.float64),
@@ -85,8 +85,9 @@ def read_shard(folder: str | Path, index: int) -> list[Piece]:
         size = (r1 - r0) * (c1 - c0)
         stop = start + -(-size // 8)
         mask = np.unpackbits(data["bits"][start:stop], count=size).astype(bool).reshape(r1 - r0, c1 - c0)
-        more = {"modalities": int(modalities), "nodata": bool(nodata)}
-        pieces.append(Piece(r0, c0, mask, float(score), tuple(window.tolist()), **more))
+        pieces.append(
+            Piece(r0, c0, mask, float(score), tuple(window.tolist()), modalities=int(modalities), nodata=bool(nodata))
+        )
         start = stop
     return pieces
 

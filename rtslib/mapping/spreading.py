@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from rtslib.errors import ConfigError, one_line
 from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Block, Plan
 from rtslib.mapping.shards import finished
+from rtslib.models.model import Model
 from rtslib.training.cluster import client
 from rtslib.training.runs import Run
 from rtslib.training.weights import load_onto_device
 
 #: The models that this process has loaded.
-_LOADED: dict[Any, nn.Module] = {}
+_LOADED: dict[Any, Model] = {}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FromRun:
 
     run: str
 
-    def __call__(self) -> nn.Module:
+    def __call__(self) -> Model:
         """Return the model. Raises as `rtslib.training.weights.load_model`."""
         return load_onto_device(Run(Path(self.run)))
 
@@ -50,7 +50,7 @@ class Spread:
         threads: of PyTorch in each worker; 0: the cores of this machine, shared out.
     """
 
-    load: Callable[[], nn.Module]
+    load: Callable[[], Model]
     workers: int = 2
     scheduler: str = ""
     threads: int = 0
@@ -81,7 +81,7 @@ class Spread:
                 ) from e
 
 
-def _do(load: Callable[[], nn.Module], todo: Plan, block: Block, shards: str, threads: int) -> dict[str, Any]:
+def _do(load: Callable[[], Model], todo: Plan, block: Block, shards: str, threads: int) -> dict[str, Any]:
     """Do one block in a worker, unless it is on disk; returns its marker."""
     there = finished(shards, block.index)
     if there is not None:

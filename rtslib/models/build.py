@@ -1,14 +1,15 @@
 """Building the model of a config, whatever its engine and fusion, with random or given weights."""
 
-from torch import nn
+from typing import cast
 
 from rtslib.config import Config
 from rtslib.models.decision import Decision
 from rtslib.models.detector import Detector
-from rtslib.models.mvit import load_imagenet
+from rtslib.models.model import Model
+from rtslib.models.mvit import MViT, load_imagenet
 
 
-def build_model(config: Config) -> nn.Module:
+def build_model(config: Config) -> Model:
     """Build the detector of a config, starting from ImageNet weights if `pretrained`, from COCO's if `zoo`.
 
     Returns:
@@ -23,16 +24,16 @@ def build_model(config: Config) -> nn.Module:
     model = _unweighted(config)
     if config.pretrained:
         for branch in model.backbones.values():
-            load_imagenet(branch, config.backbone)
+            load_imagenet(cast(MViT, branch), config.backbone)
     if config.zoo:
         from rtslib.models.zoo import load_zoo
 
         for part in model.detectors.values() if isinstance(model, Decision) else [model]:
-            load_zoo(part, config.zoo)
+            load_zoo(cast(Model, part), config.zoo)
     return model
 
 
-def _unweighted(config: Config) -> nn.Module:
+def _unweighted(config: Config) -> Model:
     if config.fusion == "decision" and len(config.modalities) > 1:
         return Decision(config)
     if config.engine == "detectron2":

@@ -9,6 +9,8 @@ Details follow detectron2's `CascadeROIHeads`, our reference: class-agnostic reg
 RoIAlign with the half-pixel correction (`aligned=True`, which torchvision's pooler lacks).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,13 +52,13 @@ class ScaleGradient(torch.autograd.Function):
     """Identity whose gradient is multiplied by a factor (Cascade R-CNN's feature gradient, 1/stages)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, factor: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
         """Return x."""
         ctx.factor = factor
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """Return the scaled gradient."""
         return grad * ctx.factor, None
 
@@ -158,7 +160,7 @@ class CascadeHeads(nn.Module):
         self, features: list[Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
         """Detections per chip: `boxes` (n, 4) xyxy px of the network input, `scores` (n,) descending."""
-        scores = 0.0
+        scores: Any = 0.0
         for k in range(len(self.stages)):
             logits, deltas = self._run(k, features, boxes)
             scores = scores + logits.softmax(-1)[:, 0] / len(self.stages)

@@ -12,7 +12,7 @@ Source: the decision level of the usual three (data, feature, decision), e.g. Ha
 by each detector's temperature first, as those of different models do not mean the same.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from rtslib.config import Config
 from rtslib.errors import ConfigError
 from rtslib.models.detector import Detector
+from rtslib.models.model import Model
 from rtslib.models.temperature import tempered
 
 
-class Decision(nn.Module):
+class Decision(Model):
     """A Detector a modality; takes and gives what a `rtslib.models.detector.Detector` does.
 
     Args:
@@ -39,12 +40,13 @@ class Decision(nn.Module):
             raise ConfigError("fusion=decision puts trained runs together: set engine=torchvision")
         self.config = config
         self.detectors = nn.ModuleDict({m: Detector(alone(config, m)) for m in config.modalities})
+        self.temperatures: Tensor
         self.register_buffer("temperatures", torch.ones(len(config.modalities)))
 
     @property
-    def backbones(self) -> nn.ModuleDict:
+    def backbones(self) -> nn.ModuleDict:  # type: ignore[override]
         """The branches by name, as a Detector has them."""
-        return nn.ModuleDict({m: d.backbones[m] for m, d in self.detectors.items()})
+        return nn.ModuleDict({m: cast(Detector, d).backbones[m] for m, d in self.detectors.items()})
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training mode, each summed over the detectors; else detections, as `Detector.forward`."""

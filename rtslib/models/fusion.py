@@ -108,9 +108,10 @@ class ResidualCrossAttention(Fusion):
         nn.init.trunc_normal_(self.rel_pos_w, std=0.02)
         self.out = nn.Linear(channels, channels)
         self.gain = nn.Parameter(torch.zeros(channels))
-        self.merge = nn.ModuleDict({b: nn.Conv2d(channels, channels, 1, bias=False) for b in self.others})
-        for conv in self.merge.values():
+        merge = {b: nn.Conv2d(channels, channels, 1, bias=False) for b in self.others}
+        for conv in merge.values():
             nn.init.zeros_(conv.weight)
+        self.merge = nn.ModuleDict(merge)
 
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""
@@ -147,7 +148,7 @@ class ResidualCrossAttention(Fusion):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
-    def _keys(self, name: str, x: Tensor, valid: Tensor):
+    def _keys(self, name: str, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
         """Keys and values of one other modality: mean over valid tokens of each pooling cell."""
         b, c, h, w = x.shape
         weight = valid[:, None].to(x.dtype)
@@ -156,4 +157,4 @@ class ResidualCrossAttention(Fusion):
         share = F.avg_pool2d(weight, p, ceil_mode=True, count_include_pad=False)
         z = F.avg_pool2d(z, p, ceil_mode=True, count_include_pad=False) / share.clamp(min=1e-6)
         k, v = self.kv[name](z.flatten(2).transpose(1, 2)).chunk(2, dim=-1)
-        return self._heads(k), self._heads(v), share.flatten(1) > 0, tuple(z.shape[-2:])
+        return self._heads(k), self._heads(v), share.flatten(1) > 0, (z.shape[2], z.shape[3])

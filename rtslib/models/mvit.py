@@ -17,16 +17,10 @@ names are kept so that its ImageNet weights load unchanged:
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import timm
-from timm.models.mvitv2 import (
-    MultiScaleAttention,
-    MultiScaleVit,
-    MultiScaleVitCfg,
-    model_cfgs,
-    reshape_post_pool,
-    reshape_pre_pool,
-)
+from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg, model_cfgs, reshape_post_pool, reshape_pre_pool
 from torch import Tensor, nn
 
 from rtslib.errors import WeightsError
@@ -48,7 +42,12 @@ class PooledAttention(nn.Module):
         zeros: padded keys stay in the softmax (detectron2) instead of being masked.
     """
 
-    def __init__(self, source: MultiScaleAttention, window: int, zeros: bool) -> None:
+    qkv: nn.Module
+    proj: nn.Module
+    pool_q: nn.Module | None
+    pool_k: nn.Module | None
+
+    def __init__(self, source: Any, window: int, zeros: bool) -> None:
         super().__init__()
         for name in ("qkv", "proj", "pool_q", "norm_q", "pool_k", "norm_k", "pool_v", "norm_v"):
             setattr(self, name, getattr(source, name))
@@ -70,7 +69,7 @@ class PooledAttention(nn.Module):
             out = out + q
         return self.proj(out.transpose(1, 2).reshape(b, -1, self.dim_out)), q_size
 
-    def _pool(self, x, size, pool, norm):
+    def _pool(self, x: Tensor, size: Any, pool: Any, norm: Any) -> tuple[Tensor, Any]:
         if pool is not None:
             x, _ = reshape_pre_pool(x, size, False)
             x, size = reshape_post_pool(pool(x), self.num_heads, None)
@@ -94,7 +93,7 @@ class MViT(MultiScaleVit):
     ) -> None:
         super().__init__(SIZES[size], (NATIVE, NATIVE), in_chans, num_classes=0, drop_path_rate=drop_path)
         last, side, detectron2 = len(self.stages) - 1, NATIVE // 4, like == "detectron2"
-        for s, stage in enumerate(self.stages):
+        for s, stage in enumerate(cast(Any, self.stages)):
             for j, block in enumerate(stage.blocks):
                 final = j == len(stage.blocks) - 1
                 if detectron2 and final and 0 < s < last:
@@ -105,7 +104,7 @@ class MViT(MultiScaleVit):
                 block.attn = PooledAttention(block.attn, window, zeros=detectron2)
                 side //= _stride(block.attn.pool_q)
         # `large` widens at the end of a stage, so a scale's channels are those its last block gives.
-        self.channels = tuple(info["num_chs"] for info in self.feature_info)
+        self.channels: tuple[int, ...] = tuple(cast(Any, info)["num_chs"] for info in self.feature_info)
         norm = partial(nn.LayerNorm, eps=SIZES[size].norm_eps)
         self.scale_norms = nn.ModuleList(norm(c) for c in self.channels[:-1])
 
@@ -165,5 +164,5 @@ def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> Non
         raise WeightsError(f"ImageNet weights do not fit: missing {missing[:5]}, unexpected {unexpected[:5]}")
 
 
-def _stride(pool: nn.Module | None) -> int:
+def _stride(pool: Any) -> int:
     return 1 if pool is None else int(pool.stride[0])

@@ -9,10 +9,11 @@ without a rule is an error.
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtslib.config import Config
 from rtslib.errors import WeightsError
+from rtslib.models.model import Model
 from rtslib.models.mvit import SIZES
 
 State = Mapping[str, Tensor]
@@ -101,7 +102,7 @@ def turned(names: Mapping[str, str]) -> dict[str, str]:
     return {theirs: ours for ours, theirs in names.items()}
 
 
-def common_weights(model: nn.Module) -> dict[str, Tensor]:
+def common_weights(model: Model) -> dict[str, Tensor]:
     """Return the state dict of a model of either engine under the default engine's names."""
     state = model.state_dict()
     if model.config.engine == "detectron2":
@@ -109,7 +110,7 @@ def common_weights(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def fit_weights(model: nn.Module, state: State, source: object) -> None:
+def fit_weights(model: Model, state: State, source: object) -> None:
     """Load a state dict with the default engine's names into a model of either engine; it must fit exactly.
 
     Raises:

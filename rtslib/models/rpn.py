@@ -10,6 +10,8 @@ detectron2 does differently (its MViTv2 Cascade Mask R-CNN is our reference):
 - of the proposals, those without area are dropped, not those thinner than 0.001 px.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,7 +29,9 @@ STRIDES = (4, 8, 16, 32, 64)  # px, of P2-P6
 class Anchors(AnchorGenerator):
     """torchvision's AnchorGenerator with exact sizes and strides: xyxy px, centred on cell corners (offset 0)."""
 
-    def generate_anchors(self, scales, aspect_ratios, dtype=torch.float32, device=None) -> Tensor:
+    def generate_anchors(
+        self, scales: Any, aspect_ratios: Any, dtype: Any = torch.float32, device: Any = None
+    ) -> Tensor:
         """Return (sizes * ratios, 4) boxes around the origin; ratio = height / width, area = size^2."""
         sizes = torch.as_tensor(scales, dtype=dtype, device=device)
         root = torch.sqrt(torch.as_tensor(aspect_ratios, dtype=dtype, device=device))
@@ -62,7 +66,9 @@ class RPN(RegionProposalNetwork):
     and `loss_rpn_box_reg` (training only).
     """
 
-    def filter_proposals(self, proposals, objectness, image_shapes, num_anchors_per_level):
+    def filter_proposals(
+        self, proposals: Tensor, objectness: Tensor, image_shapes: list, num_anchors_per_level: list[int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Return per chip the best boxes (n, 4), best first, and their logits (n,)."""
         logits = objectness.detach().reshape(len(proposals), -1)
         best = self._get_top_n_idx(logits, num_anchors_per_level)
@@ -78,7 +84,9 @@ class RPN(RegionProposalNetwork):
             logits_out.append(logit[keep])
         return boxes_out, logits_out
 
-    def compute_loss(self, objectness, pred_bbox_deltas, labels, regression_targets) -> tuple[Tensor, Tensor]:
+    def compute_loss(
+        self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Return (objectness, box) losses, each normalised by samples asked for x chips."""
         pos, neg = (torch.where(torch.cat(part))[0] for part in self.fg_bg_sampler(labels))
         sampled, total = torch.cat([pos, neg]), self.fg_bg_sampler.batch_size_per_image * len(labels)

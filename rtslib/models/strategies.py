@@ -5,6 +5,7 @@ A place where a modality has no valid pixel is masked: it enters no sum, mean, m
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,8 @@ class Sum(Fusion):
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""
         others = self.branches[1:]
-        total = sum(maps[b] * valid[b][:, None] for b in others)
-        count = sum(valid[b][:, None].to(total.dtype) for b in others)
+        total: Any = sum(maps[b] * valid[b][:, None] for b in others)
+        count: Any = sum(valid[b][:, None].to(total.dtype) for b in others)
         return maps[self.branches[0]] + self.gain * total * (len(others) / count.clamp(min=1))
 
 
@@ -112,9 +113,10 @@ class Gated(Fusion):
         super().__init__(branches, channels, level)
         others = self.branches[1:]
         self.gate = nn.ModuleDict({b: nn.Conv2d(2 * channels, channels, 1) for b in others})
-        self.project = nn.ModuleDict({b: nn.Conv2d(channels, channels, 1, bias=False) for b in others})
-        for conv in self.project.values():
+        project = {b: nn.Conv2d(channels, channels, 1, bias=False) for b in others}
+        for conv in project.values():
             nn.init.normal_(conv.weight, std=1e-3)
+        self.project = nn.ModuleDict(project)
 
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""

@@ -6,6 +6,8 @@ An *engine* (`rtslib.config.Config.engine`) is the library whose pyramid, propos
 torchvision's operators (`rtslib.models.detector`) or detectron2's modules (`rtslib.models.detectron2.model`).
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,11 +15,12 @@ from torch.nn import functional as F
 from rtslib.config import Config
 from rtslib.errors import ConfigError
 from rtslib.models.fusion import Fusion
+from rtslib.models.model import Model
 from rtslib.models.mvit import MViT
 from rtslib.models.strategies import STRATEGIES
 
 
-class Trunk(nn.Module):
+class Trunk(Model):
     """Normalisation, branches and fusion.
 
     Args:
@@ -39,7 +42,7 @@ class Trunk(nn.Module):
         strategy = STRATEGIES[config.fusion] if len(config.modalities) > 1 else Fusion
         self.inputs, self.tells_missing = strategy.branch_inputs(tuple(config.modalities)), strategy.tells_missing
         self.backbones = nn.ModuleDict({b: self._branch(ms) for b, ms in self.inputs.items()})
-        self.channels = next(iter(self.backbones.values())).channels
+        self.channels = cast(MViT, next(iter(self.backbones.values()))).channels
         self.fusion = nn.ModuleList(strategy(tuple(self.inputs), c, i) for i, c in enumerate(self.channels))
 
     def _branch(self, modalities: tuple[str, ...]) -> MViT:

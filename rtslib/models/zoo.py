@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from timm.models import adapt_input_conv
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtslib.errors import WeightsError
+from rtslib.models.model import Model
 from rtslib.models.names import common_weights, engine_names, fit_weights, mvit_names, new_name, turned
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Loaded(NamedTuple):
     untouched: list[str]  # our names that the file has nothing for
 
 
-def load_zoo(model: nn.Module, path: str | Path) -> Loaded:
+def load_zoo(model: Model, path: str | Path) -> Loaded:
     """Start a model of either engine from a detectron2 checkpoint, in place; logs what was not taken.
 
     Args:

@@ -96,11 +96,12 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
         runs.append(Planned("data", every, stages=both))
         runs += [Planned(f, every, f, starts=alone) for f in FUSED]
         runs.append(Planned("residual_scratch", every, RESIDUAL, both))
-        for name, knobs in {
+        variants: dict[str, dict[str, Any]] = {
             "residual_frozen": {"freeze_epochs": epochs},
             "residual_thawed": {"freeze_epochs": max(1, epochs // 2)},
             "residual_dropout": {"modality_dropout": 0.2},
-        }.items():
+        }
+        for name, knobs in variants.items():
             runs.append(Planned(name, every, RESIDUAL, starts=alone, knobs=knobs))
         runs.append(Planned("decision", every, "decision", (), {m: f"{m}_continued" for m in every}))
     return {run.name: run for run in runs}

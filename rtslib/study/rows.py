@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rtslib.data.chips import Chip
 from rtslib.evaluation.bootstrap import Hits, average_precision, hits
 from rtslib.evaluation.boundary import boundary_iou
 from rtslib.evaluation.calibration import calibration_error, reliability
@@ -62,7 +63,11 @@ def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None) -> Ju
     Raises:
         DataError: a run is not there.
     """
-    chips, results, groups, cuts, temperature = [], [], {}, {}, {}
+    chips: list[Chip] = []
+    results: list[dict] = []
+    groups: dict[int, str] = {}
+    cuts: dict[int, float] = {}
+    temperature: dict[int, float] = {}
     for part in parts:
         here = part.study.chips("test")
         cut, scale = threshold(part)[0], part.made.config.temperature

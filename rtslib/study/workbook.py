@@ -177,7 +177,7 @@ def _from_root(path: str | Path) -> str:
     return os.path.relpath(Path(path).resolve(), ROOT) if str(path) else ""
 
 
-def _what_failed(error: Exception) -> str:
+def _what_failed(error: Any) -> str:
     if count := getattr(error, "exec_count", None):
         return f"cell [{count}]: {error.ename}: {_last_line(error.evalue)}"
     return f"{type(error).__name__}: {_last_line(error)}"

@@ -53,7 +53,7 @@ def broad(
 ) -> np.ndarray:
     """Like `fractal`, float32 (2,h,w), made on a grid `step` times coarser and wide enough for `longest`."""
     need = [-(-n // step) + 2 for n in shape]
-    grid = tuple(max(n, int(longest / step)) for n in need)
+    grid = (max(need[0], int(longest / step)), max(need[1], int(longest / step)))
     coarse = fractal(rng, grid, beta, shortest / step, longest / step)[:, : need[0], : need[1]]
     size = (need[1] * step, need[0] * step)
     fine = [cv2.resize(c, size, interpolation=cv2.INTER_CUBIC)[: shape[0], : shape[1]] for c in coarse]
@@ -193,7 +193,7 @@ def cast_shadow(z: np.ndarray, azimuth: float, altitude: float, reach: int = 7) 
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     hidden = np.full(z.shape, -1e9, np.float32)
     for k in range(1, reach + 1):
-        shift = np.float32([[1, 0, k * np.sin(a)], [0, 1, -k * np.cos(a)]])
+        shift = np.array([[1, 0, k * np.sin(a)], [0, 1, -k * np.cos(a)]], np.float32)
         nearer = cv2.warpAffine(z, shift, z.shape[::-1], flags=how, borderMode=cv2.BORDER_REPLICATE)
         np.maximum(hidden, nearer - k * rise, out=hidden)
     return np.clip((hidden - z) / 0.8, 0, 1)
@@ -218,5 +218,5 @@ def relative_elevation(z: np.ndarray) -> np.ndarray:
     mean = cv2.filter2D(filled, -1, _disc(), borderType=cv2.BORDER_REFLECT)
     if hole.any():
         weight = cv2.filter2D((~hole).astype(np.float32), -1, _disc(), borderType=cv2.BORDER_REFLECT)
-        mean /= np.maximum(weight, 1e-3)
+        mean = mean / np.maximum(weight, 1e-3)
     return np.where(hole, np.nan, filled - mean).astype(np.float32)

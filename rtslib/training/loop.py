@@ -16,7 +16,6 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
-from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
 from rtslib.config import Config
@@ -25,6 +24,7 @@ from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import NonFiniteLossError
 from rtslib.evaluation.coco import evaluate
 from rtslib.files import whole
+from rtslib.models.model import Model
 from rtslib.training.logs import read_log, write_log
 from rtslib.training.prediction import as_results
 
@@ -65,12 +65,12 @@ class Lit(L.LightningModule):
         truth: COCO ground truth of the validation chips, or None.
     """
 
-    def __init__(self, model: nn.Module, steps: int, truth: dict | None) -> None:
+    def __init__(self, model: Model, steps: int, truth: dict | None) -> None:
         super().__init__()
         self.model, self.steps, self.truth = model, steps, truth
         self.found: list[dict] = []
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW, linear warm-up, cosine to zero, stepped every optimiser step."""
         c = self.model.config
         optimizer = torch.optim.AdamW(parameter_groups(self.model), lr=c.lr, weight_decay=c.weight_decay)
@@ -123,7 +123,7 @@ def rate(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
 
-def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(model: Model) -> list[dict[str, Any]]:
     """AdamW groups: backbones at `lr * backbone_lr`; no decay on 1-d parameters and relative positions."""
     c = model.config
     branches = {id(p) for p in model.backbones.parameters()}
@@ -182,7 +182,7 @@ class LastCheckpoint(Callback):
             trainer.save_checkpoint(part)
 
 
-def fit(model: nn.Module, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path, progress: bool) -> int:
+def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path, progress: bool) -> int:
     """Train, from `last.ckpt` where there is one; leaves the averaged weights in `model`, on the CPU.
 
     Args:
@@ -202,7 +202,7 @@ def fit(model: nn.Module, chipset: ChipSet, chips: dict[str, list[Chip]], out: P
         callbacks.insert(0, EMAWeightAveraging(decay=averaging_decay(config, steps)))
     if progress:
         callbacks.append(TQDMProgressBar())
-    precision = config.precision
+    precision: Any = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
@@ -232,7 +232,11 @@ def _loaders(
         chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
         crop=config.crop, dropout=config.modality_dropout,
     )  # fmt: skip
-    shared = {"collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available()}
+    shared: dict[str, Any] = {
+        "collate_fn": collate,
+        "num_workers": config.workers,
+        "pin_memory": torch.cuda.is_available(),
+    }
     loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
     if not (config.val_every and chips.get("val")):
         return loader, None, None

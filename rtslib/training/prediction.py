@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtslib.data.chips import CATEGORY, Chip, ChipSet
 from rtslib.data.masks import encode
@@ -19,13 +19,14 @@ from rtslib.data.missing import check_absent
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import WeightsError
 from rtslib.files import write_text
+from rtslib.models.model import Model
 
 #: A pixel belongs to the instance from this mask probability on.
 MASK_THRESHOLD = 0.5
 
 
 def predict(
-    model: nn.Module,
+    model: Model,
     chipset: ChipSet,
     chips: Sequence[Chip],
     batch_size: int = 8,
@@ -97,7 +98,7 @@ def as_results(image_id: int, output: dict[str, Tensor], max_dets: int) -> list[
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: Model) -> Iterator[None]:
     """Put a model into evaluation mode, then each of its modules back (frozen parts may differ)."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

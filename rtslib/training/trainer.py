@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 
 from rtslib.config import Config
 from rtslib.data.chips import Chip, ChipSet
@@ -19,6 +18,7 @@ from rtslib.errors import TrainingError
 from rtslib.evaluation.calibration import fit_temperature, judged
 from rtslib.files import write_json
 from rtslib.models.build import build_model
+from rtslib.models.model import Model
 from rtslib.models.temperature import tempered
 from rtslib.provenance import commit, hardware, versions
 from rtslib.training.code import code_hash
@@ -124,7 +124,7 @@ def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
     return run
 
 
-def _calibrated(model: nn.Module, chipset: ChipSet, chips: list[Chip], run: Run) -> tuple[float, str]:
+def _calibrated(model: Model, chipset: ChipSet, chips: list[Chip], run: Run) -> tuple[float, str]:
     """Fit the temperature of the scores on the validation chips; 1 where that cannot be. Says which.
 
     The predictions on these chips, with the scaled scores, stay in the run's folder.
@@ -140,7 +140,7 @@ def _calibrated(model: nn.Module, chipset: ChipSet, chips: list[Chip], run: Run)
     return fitted, f"temperature {fitted:.3f}, fitted on {len(chips)} validation chips"
 
 
-def _end_record(model: nn.Module, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:
+def _end_record(model: Model, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:
     """What the training took; seconds of all its epochs, also those before it was resumed."""
     return {
         "finished": True,
@@ -153,7 +153,7 @@ def _end_record(model: nn.Module, chips: dict[str, list[Chip]], steps: int, out:
     }
 
 
-def _frozen(model: nn.Module) -> int:
+def _frozen(model: Model) -> int:
     """Number of parameters that never train."""
     always = model.config.freeze_epochs >= model.config.epochs
     return sum(p.numel() for p in model.backbones.parameters()) if always else 0

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtslib.config import Config
 from rtslib.errors import WeightsError
 from rtslib.files import whole
 from rtslib.models.build import build_model
+from rtslib.models.decision import Decision
+from rtslib.models.detector import Detector
+from rtslib.models.model import Model
 from rtslib.models.names import common_weights, fit_weights
 from rtslib.training.runs import Run
 
@@ -17,7 +21,7 @@ from rtslib.training.runs import Run
 WHOLE = "all"
 
 
-def save_weights(path: str | Path, model: nn.Module) -> None:
+def save_weights(path: str | Path, model: Model) -> None:
     """Write a model's weights under the default engine's names, whole or not at all. Raises OutputError."""
     with whole(path) as part:
         torch.save({k: v.cpu() for k, v in common_weights(model).items()}, part)
@@ -41,7 +45,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def load_model(run: Run) -> nn.Module:
+def load_model(run: Run) -> Model:
     """Rebuild a finished run's model in evaluation mode, on the CPU.
 
     Raises:
@@ -55,12 +59,12 @@ def load_model(run: Run) -> nn.Module:
     return model.eval()
 
 
-def load_onto_device(run: Run) -> nn.Module:
+def load_onto_device(run: Run) -> Model:
     """Rebuild a finished run's model as `load_model`, on the GPU if there is one."""
     return load_model(run).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def initialise(model: nn.Module, init: Mapping[str, Run]) -> None:
+def initialise(model: Model, init: Mapping[str, Run]) -> None:
     """Start a model from finished runs. Normalisation stays the model's own.
 
     Two ways:
@@ -96,8 +100,8 @@ def initialise(model: nn.Module, init: Mapping[str, Run]) -> None:
         theirs = run.config
         if theirs.modalities != {modality: config.modalities[modality]}:
             raise WeightsError(f"{run} was trained on {theirs.modalities}, needed is {modality!r} alone, same bands")
-        if config.fusion == "decision" and len(config.modalities) > 1:
-            fit_weights(model.detectors[modality], load_weights(run.weights), run)
+        if isinstance(model, Decision):
+            fit_weights(cast(Detector, model.detectors[modality]), load_weights(run.weights), run)
             model.temperatures[list(config.modalities).index(modality)] = theirs.temperature
             continue
         parts = [f"backbones.{modality}."]

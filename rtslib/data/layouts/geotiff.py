@@ -56,7 +56,10 @@ def open_geotiff(root: Path) -> ChipSet:
     table, notes = _read_table(root / "chips.csv")
     folders = _sources(root, table["chip"].iloc[0])
     label_folder = root / LABELS if (root / LABELS).is_dir() else None
-    chips, stacks, instances, dropped = [], {}, {}, 0
+    chips: list[Chip] = []
+    stacks: dict[int, Stack] = {}
+    instances: dict[int, tuple[Instance, ...]] = {}
+    dropped = 0
     for number, (name, group) in enumerate(zip(table["chip"], table["group"]), start=1):
         stack = stacks[number] = open_stack([inside(folder, f"{name}.tif") for folder in folders])
         if stack.bands != stacks[1].bands:
@@ -67,7 +70,7 @@ def open_geotiff(root: Path) -> ChipSet:
             instances[number] = tuple(Instance.from_rle(encode(m)) for m in masks)
             dropped += few
         chips.append(
-            Chip(number, name, stack.files, stack.height, stack.width, group, "train", bool(label_folder),
+            Chip(number, name, tuple(map(Path, stack.files)), stack.height, stack.width, group, "train", bool(label_folder),
                  stack.crs.to_string(), stack.transform)
         )  # fmt: skip
     labels = [label_folder / f"{c.name}.tif" for c in chips] if label_folder else []

@@ -79,7 +79,8 @@ class ChipMapper:
         modalities = {m: tuple(b) for m, b in config.modalities.items()}
         self.data = ChipDataset(chipset, chips, modalities, train and config.augment, seed=config.seed)
         self.place = {chip.id: i for i, chip in enumerate(chips)}
-        self.scale, self.train, self.rounds = config.scale, train, Counter()
+        self.scale, self.train = config.scale, train
+        self.rounds: Counter[int] = Counter()
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return `image_id`, `height`, `width` of the chip, `image`, and `instances` at the image's scale."""
@@ -97,7 +98,7 @@ class ChipMapper:
         return out
 
 
-def train_loader(name: str, mapper: ChipMapper, config: Config):
+def train_loader(name: str, mapper: ChipMapper, config: Config) -> Any:
     """Return detectron2's endless loader of shuffled batches; chips without slumps stay in."""
     chips = get_detection_dataset_dicts(name, filter_empty=False)
     return build_detection_train_loader(
@@ -105,7 +106,7 @@ def train_loader(name: str, mapper: ChipMapper, config: Config):
     )
 
 
-def eval_loader(name: str, mapper: ChipMapper, config: Config):
+def eval_loader(name: str, mapper: ChipMapper, config: Config) -> Any:
     """Return detectron2's loader of every chip once, one a batch."""
     chips = get_detection_dataset_dicts(name, filter_empty=False)
     return build_detection_test_loader(dataset=chips, mapper=mapper, num_workers=config.workers)

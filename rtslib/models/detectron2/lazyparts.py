@@ -36,7 +36,7 @@ def lazy_model(data: str, knobs: Mapping[str, Any]) -> nn.Module:
     return build_model(config)
 
 
-def lazy_loader(data: str, knobs: Mapping[str, Any], side: str):
+def lazy_loader(data: str, knobs: Mapping[str, Any], side: str) -> Any:
     """Return the loader of a side: "train" endless and augmented, "val" and "test" each chip once.
 
     Raises:
@@ -49,7 +49,7 @@ def lazy_loader(data: str, knobs: Mapping[str, Any], side: str):
     return (train_loader if side == "train" else eval_loader)(f"rts_{side}", mapper, config)
 
 
-def lazy_evaluator(data: str, knobs: Mapping[str, Any], side: str, out: str):
+def lazy_evaluator(data: str, knobs: Mapping[str, Any], side: str, out: str) -> Any:
     """Return detectron2's COCO evaluator of a side."""
     config, _, _ = _prepared(data, _text(knobs))
     return evaluator(f"rts_{side}", out, config)

@@ -8,6 +8,7 @@ over by name (`rtslib.models.names`), and `rtslib.benchmarks.parity` measures th
 Needs detectron2 0.6 or newer, which is no dependency: importing this module without it raises EngineError.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from rtslib.models.rpn import STRIDES
 from rtslib.models.trunk import Trunk
 
 if not hasattr(Image, "LINEAR"):
-    Image.LINEAR = Image.BILINEAR  # Pillow 10 dropped the name, which detectron2 0.6 needs to be imported
+    vars(Image)["LINEAR"] = (
+        Image.Resampling.BILINEAR
+    )  # Pillow 10 dropped the name, which detectron2 0.6 needs to be imported
 
 try:
     from detectron2.layers import NaiveSyncBatchNorm, ShapeSpec
@@ -99,7 +102,7 @@ class FusedRCNN(GeneralizedRCNN):
         """The branches by name, as a Detector has them."""
         return self.backbone.bottom_up.trunk.backbones
 
-    def forward(self, batch: dict[str, Any] | list[dict[str, Any]]):
+    def forward(self, batch: dict[str, Any] | list[dict[str, Any]]) -> Any:
         """Losses in training mode, detections in evaluation mode.
 
         Args:
@@ -195,7 +198,7 @@ def build_heads(config: Config) -> CascadeROIHeads:
     )  # fmt: skip
 
 
-def _norm(config: Config):
+def _norm(config: Config) -> Callable[[int], nn.Module]:
     """Norm of the heads' convolutions by channels, as `rtslib.models.cascade.conv_stack` has them."""
     if config.head_norm == "BN":
         return lambda channels: NaiveSyncBatchNorm(channels, stats_mode="N")
