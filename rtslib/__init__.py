@@ -1,7 +1,7 @@
 """rtslib maps retrogressive thaw slumps (RTS) from several satellite modalities at once.
 
-One folder a step of the way (ARCHITECTURE.md): `data` and `synthetic`, `models` and `evaluation`, `training`, `mapping`,
-`figures`, `study`, `benchmarks`, `cli`. The verbs stand here.
+One folder a step of the way (ARCHITECTURE.md): `data` and `synthetic`, `models` and `evaluation`, `training`,
+`mapping`, `figures`, `study`, `benchmarks`, `cli`. The verbs stand here.
 """
 
 import lazy_loader as lazy

@@ -1,7 +1,7 @@
 """One flat set of knobs for a run.
 
-Every knob stands here once, with its default, its range and one comment (the nanoGPT way). Unknown
-keys are refused, so a typing error cannot pass as a default. A run saves its config as JSON.
+Every knob stands here once, with its default, its range and one comment (the nanoGPT way). Unknown keys are refused, so
+a typing error cannot pass as a default. A run saves its config as JSON.
 
 Batch arithmetic: one epoch is ceil(training chips / batch_size) optimiser steps, the last one on a
 smaller batch; `epochs` x training chips = *passes*, the unit in which training costs are compared.
@@ -18,7 +18,7 @@ from rtslib.bands import MODALITIES, check_modalities
 from rtslib.errors import ConfigError
 from rtslib.files import read_json, write_json
 
-#: The keys of `rtslib.models.strategies.STRATEGIES`, in the order of a study, and `decision` (`rtslib.models.decision`).
+#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, and `decision` (`rtslib.models.decision`).
 FusionName = Literal[
     "sum", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention", "residual_cross_attention", "data",
     "decision",

@@ -95,14 +95,11 @@ def read_json(path: str | Path) -> Any:
 
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits. Raises DataError if unreadable."""
-    digest = hashlib.sha256()
     try:
         with open(path, "rb") as f:
-            while block := f.read(1 << 20):
-                digest.update(block)
+            return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError as e:
         raise DataError(path, e.strerror or str(e), "a readable file") from e
-    return digest.hexdigest()
 
 
 def inside(root: str | Path, name: str) -> Path:

@@ -48,12 +48,9 @@ def hardware() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
-        "cores": cores,
-        "memory_gib": round(memory, 1),
-        "gpu": gpus,
-    }
+        "system": f"{platform.system()} {platform.machine()}", "cpu": _cpu_model(), "cores": cores,
+        "memory_gib": round(memory, 1), "gpu": gpus,
+    }  # fmt: skip
 
 
 def _git(root: str | Path, *args: str) -> str:

@@ -176,10 +176,6 @@ def measure_all(run: str | Path, scene: str | Path, out: str | Path) -> None:
     print(save_table(worker_table(run, scene), tables / "workers.csv").to_string())
     draw_all(out)
     made_by = {
-        **commit(),
-        **Run(Path(run)).provenance,
-        "image_date": "",
-        "versions": versions(),
-        "hardware": hardware(),
-    }
+        **commit(), **Run(Path(run)).provenance, "image_date": "", "versions": versions(), "hardware": hardware(),
+    }  # fmt: skip
     write_json(Path(out) / NAME, {**made_by, "outputs": outputs(Path(out))})

@@ -14,11 +14,9 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Map retrogressive thaw slumps from several satellite modalities at once.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+    help="Map retrogressive thaw slumps from several satellite modalities at once.", add_completion=False,
+    pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]

@@ -68,13 +68,8 @@ def validate(
 def _describe(chipset: "ChipSet") -> dict[str, Any]:
     """Describe a data set in JSON's types."""
     return {
-        "layout": chipset.layout,
-        "chips": len(chipset.chips),
-        "labelled": sum(c.labelled for c in chipset.chips),
-        "instances": sum(len(i) for i in chipset.instances.values()),
-        "dropped_instances": chipset.dropped_instances,
-        "bands": list(chipset.bands),
-        "modalities": {m: list(bands) for m, bands in chipset.modalities().items()},
-        "groups": len({c.group for c in chipset.chips}),
-        "notes": list(chipset.notes),
-    }
+        "layout": chipset.layout, "chips": len(chipset.chips), "labelled": sum(c.labelled for c in chipset.chips),
+        "instances": sum(len(i) for i in chipset.instances.values()), "dropped_instances": chipset.dropped_instances,
+        "bands": list(chipset.bands), "modalities": {m: list(bands) for m, bands in chipset.modalities().items()},
+        "groups": len({c.group for c in chipset.chips}), "notes": list(chipset.notes),
+    }  # fmt: skip

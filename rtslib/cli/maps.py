@@ -32,7 +32,7 @@ def map_(
     score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a polygon on the map.")] = 0.3,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 4,
     block: Annotated[int, typer.Option(min=1, help="Windows a side of a block, the unit of work.")] = 8,
-    probability: Annotated[bool, typer.Option("--probability", help="Also write a COG of the mask probability.")] = False,
+    probability: Annotated[bool, typer.Option("--probability", help="Also write a COG of mask probability.")] = False,
     image_date: Annotated[str, typer.Option(help="Date of the images, written to every polygon.")] = "",
     workers: Annotated[int, typer.Option(min=0, help="Processes of a local Dask cluster; 0: this process.")] = 0,
     scheduler: Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler to use instead.")] = "",

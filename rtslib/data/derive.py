@@ -1,7 +1,6 @@
 """Derived bands: layers computed from measured ones, so that a data set need not ship them.
 
-All functions take and give arrays of one grid (H, W); NaN is nodata and spreads to every pixel whose
-formula reads it.
+All functions take and give arrays of one grid (H, W); NaN is nodata and spreads to every pixel whose formula reads it.
 
 Sources: NDVI, Rouse et al. 1974 (NASA SP-351, 309-317). NDWI, McFeeters 1996 (Int. J. Remote Sensing
 17(7), 1425-1432). Shaded relief, Horn 1981 (Proc. IEEE 69(1), 14-47): his weighted 3 x 3 gradient and
@@ -16,12 +15,10 @@ AZIMUTH, ALTITUDE = 315.0, 45.0
 #: Radius of the disc whose mean is the reference of relative elevation, metres.
 DISC_RADIUS_M = 50.0
 
-#: Derived band -> measured bands that it needs, in the order of the bands of a stack (`rtslib.data.region` has its own).
+#: Derived band -> measured bands that it needs, in a stack's order (`rtslib.data.region` has its own).
 NEEDS: dict[str, tuple[str, ...]] = {
-    "ndvi": ("red", "nir"),
-    "ndwi": ("green", "nir"),
-    "shaded_relief": ("relative_elevation",),
-}
+    "ndvi": ("red", "nir"), "ndwi": ("green", "nir"), "shaded_relief": ("relative_elevation",),
+}  # fmt: skip
 
 #: Derived band -> how many pixels beyond a window it reads on each side.
 MARGIN: dict[str, int] = {"ndvi": 0, "ndwi": 0, "shaded_relief": 1}
@@ -39,8 +36,8 @@ def ndvi(red: np.ndarray, nir: np.ndarray) -> np.ndarray:
     """Normalised difference vegetation index, (nir - red) / (nir + red): high on plants (Rouse 1974).
 
     Args:
-        red, nir: (H, W) reflectance, both in the same unit; negative values (a side effect of the
-            atmospheric correction over dark pixels) count as 0.
+        red, nir: (H, W) reflectance, both in the same unit; negative values (a side effect of the atmospheric
+            correction over dark pixels) count as 0.
 
     Returns:
         float32 (H, W) in [-1, 1]; NaN where an input is NaN or both are 0.
@@ -65,15 +62,14 @@ def ndwi(green: np.ndarray, nir: np.ndarray) -> np.ndarray:
 def shaded_relief(elevation: np.ndarray, pixel_size: tuple[float, float]) -> np.ndarray:
     """Shade a terrain as lit by the sun of `AZIMUTH` and `ALTITUDE`, without cast shadows (Horn 1981).
 
-    With p = dz/dx (east) and q = dz/dy (north) by Horn's weights (1 2 1) / (8 x pixel size), and the sun
-    at azimuth A, altitude h:
+    With p = dz/dx (east) and q = dz/dy (north) by Horn's weights (1 2 1) / (8 x pixel size), and the sun at azimuth A,
+    altitude h:
 
         255 x max(0, (sin h - cos h (p sin A + q cos A)) / sqrt(1 + p^2 + q^2))
 
-    Flat ground gives 255 sin 45 deg = 180.3. The outermost row and column of the raster are repeated
-    outwards for the gradient, so the result has no frame of NaN. Relative elevation (the height above
-    its surroundings' mean) serves as elevation: it differs by a smooth surface only, which makes the
-    shading approximate.
+    Flat ground gives 255 sin 45 deg = 180.3. The outermost row and column of the raster are repeated outwards for the
+    gradient, so the result has no frame of NaN. Relative elevation (the height above its surroundings' mean) serves as
+    elevation: it differs by a smooth surface only, which makes the shading approximate.
 
     Args:
         elevation: (H, W) metres, north up (row 0 is the northern edge); NaN = void.
@@ -97,8 +93,8 @@ def shaded_relief(elevation: np.ndarray, pixel_size: tuple[float, float]) -> np.
 def relative_elevation(elevation: np.ndarray, pixel_size: tuple[float, float]) -> np.ndarray:
     """Return the height of each pixel above the mean of a disc of 100 m diameter (Nitze et al. 2021).
 
-    The disc holds the pixels whose centres are at most `DISC_RADIUS_M` away, 25 px across at 4 m; voids and
-    what lies beyond the border are left out of its mean, so nothing is mirrored or made up.
+    The disc holds the pixels whose centres are at most `DISC_RADIUS_M` away, 25 px across at 4 m; voids and what lies
+    beyond the border are left out of its mean, so nothing is mirrored or made up.
 
     Args:
         elevation: (H, W) metres; NaN = void.

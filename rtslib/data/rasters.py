@@ -1,13 +1,13 @@
 """Stacks: co-registered GeoTIFFs read as named bands in physical units on one grid.
 
-A *stack* is what a chip of layout (c) and a scene have in common: one or more files with the same CRS,
-transform and size, whose TIFF tags say what each band is (description), how its numbers become physical
-values (scale, offset) and which of them mean nothing (nodata). NDVI, NDWI and shaded relief are derived
-where the files lack them. A *window* is a part of the grid; reading one gives exactly the numbers that
-reading the whole and cutting would give, since derived bands read a margin around it.
+A *stack* is what a chip of layout (c) and a scene have in common: one or more files with the same CRS, transform and
+size, whose TIFF tags say what each band is (description), how its numbers become physical values (scale, offset) and
+which of them mean nothing (nodata). NDVI, NDWI and shaded relief are derived where the files lack them. A *window* is a
+part of the grid; reading one gives exactly the numbers that reading the whole and cutting would give, since derived
+bands read a margin around it.
 
-Headers are checked when a stack is opened, values when they are read. GDAL datasets are opened for each
-read, so that a stack can be pickled and used by several processes.
+Headers are checked when a stack is opened, values when they are read. GDAL datasets are opened for each read, so that a
+stack can be pickled and used by several processes.
 
 Source for scale, offset and nodata: GDAL raster data model.
 """
@@ -28,9 +28,9 @@ from rasterio.windows import Window
 
 from rtslib.bands import BANDS
 from rtslib.data import derive
-from rtslib.errors import ConfigError, DataError
+from rtslib.errors import ConfigError, DataError, one_line
 
-# GDAL's own cache, a twentieth of the machine's memory, would fill as a region is read; it asks for this when first used.
+# GDAL's own cache, a twentieth of the memory, would fill as a region is read; it asks for this when first used.
 os.environ.setdefault("GDAL_CACHEMAX", "64")  # MiB
 
 #: Two grids are one if their corners differ by less than this part of a pixel.
@@ -114,8 +114,8 @@ class Stack:
 
         Raises:
             ConfigError: a band that the stack does not have.
-            DataError: a file cannot be read, holds a value outside its band's range, or NaN where the
-                band may have none.
+            DataError: a file cannot be read, holds a value outside its band's range, or NaN where the band may have
+                none.
             ValueError: the window is empty or leaves the grid.
         """
         bands = self.bands if bands is None else tuple(bands)
@@ -173,7 +173,7 @@ class Stack:
                     values = file.read([layer.index for layer in here], window=ranges)
                     valid = file.read_masks([layer.index for layer in here], window=ranges) > 0
             except RasterioError as e:
-                raise DataError(path, f"unreadable pixels: {_one_line(e)}", "a whole GeoTIFF") from e
+                raise DataError(path, f"unreadable pixels: {one_line(e)}", "a whole GeoTIFF") from e
             out |= {layer.name: physical(layer, v, ok) for layer, v, ok in zip(here, values, valid)}
         return out
 
@@ -185,9 +185,9 @@ def open_stack(paths: Sequence[str | Path]) -> Stack:
         paths: the files; each band's TIFF description is its name in `rtslib.bands.BANDS`.
 
     Raises:
-        DataError: no file; one that is missing or no raster; no CRS; a grid that is rotated, not north
-            up, or not that of the first file; a band without description, unknown or repeated; a
-            complex dtype; a broken scale; a geographic CRS where shaded relief has to be derived.
+        DataError: no file; one that is missing or no raster; no CRS; a grid that is rotated, not north up, or not that
+            of the first file; a band without description, unknown or repeated; a complex dtype; a broken scale; a
+            geographic CRS where shaded relief has to be derived.
     """
     if not paths:
         raise DataError("raster stack", "no file", "at least one GeoTIFF")
@@ -199,11 +199,7 @@ def open_stack(paths: Sequence[str | Path]) -> Stack:
             layers += _layers(file, path)
         grid = grid or this
         check_same_grid(path, this, layers[0].path, grid)
-    for k, layer in enumerate(layers):
-        twin = next((t for t in layers[:k] if t.name == layer.name), None)
-        if twin:
-            where, also = f"{layer.path}, band {layer.index}", f"{twin.path}, band {twin.index}"
-            raise DataError(where, f"a second band {layer.name!r} (the first: {also})", "each band once")
+    check_once(layers)
     names = {layer.name for layer in layers}
     derived = tuple(b for b, needs in derive.NEEDS.items() if b not in names and names.issuperset(needs))
     if "shaded_relief" in derived and not grid.crs.is_projected:
@@ -221,7 +217,7 @@ def open_raster(path: Path | str) -> rasterio.DatasetReader:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # read_grid says it as an error
             return rasterio.open(path)
     except RasterioError as e:
-        raise DataError(path, f"no readable raster: {_one_line(e)}", "a GeoTIFF") from e
+        raise DataError(path, f"no readable raster: {one_line(e)}", "a GeoTIFF") from e
 
 
 def read_grid(file: rasterio.DatasetReader) -> Grid:
@@ -272,6 +268,16 @@ def _layers(file: rasterio.DatasetReader, path: Path) -> list[Layer]:
     return layers
 
 
+def check_once(layers: Sequence[Layer], fix: str = "") -> None:
+    """Raise DataError, with `fix` as what to do, if two layers are the same band."""
+    first: dict[str, Layer] = {}
+    for layer in layers:
+        twin = first.setdefault(layer.name, layer)
+        if twin is not layer:
+            found = f"a second band {layer.name!r} (the first: {twin.path}, band {twin.index})"
+            raise DataError(f"{layer.path}, band {layer.index}", found, "each band once", fix)
+
+
 def check_numbers(where: str, dtype: str, scale: float, offset: float) -> None:
     """Raise DataError unless the numbers of a band are real and become physical by a usable scale and offset."""
     if dtype.startswith("complex"):
@@ -307,7 +313,3 @@ def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
         found = f"{band.name} {out[wrong][0]:g}"
         raise DataError(where, found, expected, "see scale, offset and nodata tags")
     return out.astype(np.float32)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

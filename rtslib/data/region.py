@@ -30,7 +30,16 @@ from rasterio.transform import array_bounds
 
 from rtslib.bands import BANDS
 from rtslib.data import derive
-from rtslib.data.rasters import Grid, Stack, check_numbers, check_same_grid, open_raster, pixel_size, read_grid
+from rtslib.data.rasters import (
+    Grid,
+    Stack,
+    check_numbers,
+    check_once,
+    check_same_grid,
+    open_raster,
+    pixel_size,
+    read_grid,
+)
 from rtslib.data.warp import Layer, box_in, overlap, read_layer
 from rtslib.errors import ConfigError, DataError, one_line
 
@@ -125,7 +134,7 @@ def open_region(
         with _open(source.path) as file:
             grids.append(_north_up_grid(file, source.path))
             layers += _layers(file, source)
-    _check_twice(layers)
+    check_once(layers, "skip one with -")
     paths = [s.path for s in given]
     grid = grids[reference] if chosen is None else _cover(grids, paths, chosen, pixel_size)
     warped = tuple(path for path, g in zip(paths, grids) if not _same(g, grid))
@@ -211,15 +220,6 @@ def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:
     if not layers:
         raise DataError(path, "no band that is read", "at least one", "leave it out")
     return layers
-
-
-def _check_twice(layers: Sequence[Layer]) -> None:
-    first: dict[str, Layer] = {}
-    for layer in layers:
-        twin = first.setdefault(layer.name, layer)
-        if twin is not layer:
-            found = f"a second band {layer.name!r} (the first: {twin.path}, band {twin.index})"
-            raise DataError(f"{layer.path}, band {layer.index}", found, "each band once", "skip one with -")
 
 
 def _same(a: Grid, b: Grid) -> bool:

@@ -55,17 +55,10 @@ class ChipDataset(torch.utils.data.Dataset):
     """
 
     def __init__(
-        self,
-        chipset: ChipSet,
-        chips: Sequence[Chip],
-        modalities: Mapping[str, Sequence[str]],
-        augment: bool = False,
-        cache: bool = True,
-        seed: int = 0,
-        crop: int = 0,
-        dropout: float = 0.0,
+        self, chipset: ChipSet, chips: Sequence[Chip], modalities: Mapping[str, Sequence[str]], augment: bool = False,
+        cache: bool = True, seed: int = 0, crop: int = 0, dropout: float = 0.0,
         hidden: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.chipset, self.chips = chipset, tuple(chips)
         self.hidden = dict(hidden or {})
         gone = {m for m, part in self.hidden.items() if part == "all" and not set(modalities[m]) <= set(chipset.bands)}
@@ -112,11 +105,9 @@ class ChipDataset(torch.utils.data.Dataset):
         if self.augment and self.dropout:
             hide(images, valid, draw(self._order, self.dropout, rng))
         sample = {
-            "image_id": chip.id,
-            "size": pixels.shape[1:],
-            "images": {m: images[m] for m in self._order},
+            "image_id": chip.id, "size": pixels.shape[1:], "images": {m: images[m] for m in self._order},
             "valid": {m: valid[m] for m in self._order},
-        }
+        }  # fmt: skip
         if chip.labelled:
             boxes = torch.from_numpy(boxes_of(masks))
             labels = torch.ones(len(masks), dtype=torch.int64)
@@ -180,9 +171,6 @@ def collate(samples: Sequence[dict]) -> dict:
             images[m][k, :, :h, :w] = sample["images"][m]
             valid[m][k, :h, :w] = sample["valid"][m]
     return {
-        "image_ids": [s["image_id"] for s in samples],
-        "sizes": sizes,
-        "images": images,
-        "valid": valid,
+        "image_ids": [s["image_id"] for s in samples], "sizes": sizes, "images": images, "valid": valid,
         "targets": [s["target"] for s in samples] if labelled == {True} else None,
-    }
+    }  # fmt: skip

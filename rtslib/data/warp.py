@@ -1,9 +1,9 @@
 """Warping: one band of a raster read on another grid, with its validity.
 
-A *layer* is one band of one source (`rtslib.data.region`). On the source's own grid it is read as it is. On any other it is
-warped: bilinearly, and with a wider kernel where the source is finer, so that it averages instead of picking. Each band
-is warped by itself, since GDAL's warper has one mask for all bands of a file. A pixel is valid if the source has a
-valid one under its centre; scale and offset are applied afterwards.
+A *layer* is one band of one source (`rtslib.data.region`). On the source's own grid it is read as it is. On any other
+it is warped: bilinearly, and with a wider kernel where the source is finer, so that it averages instead of picking.
+Each band is warped by itself, since GDAL's warper has one mask for all bands of a file. A pixel is valid if the source
+has a valid one under its centre; scale and offset are applied afterwards.
 
 Values do not depend on the window that is read: GDAL warps whole blocks of a fixed layout and keeps them, and the
 kernel is the same in all of them. Datasets stay open, for each process and thread by itself.

@@ -1,13 +1,13 @@
 """Map evaluation: a finished map against known slumps, on the ground and not on chips.
 
-Everything is judged in an equal-area CRS, after windows were joined. At each IoU threshold (`rtslib.evaluation.polygons`):
-precision, recall, F1, duplicates, and *AP*, the area under the curve of precision over recall as detections are
-added by score; it is COCO's, interpolated at 101 recalls, and sees only detections above the map's least score. At
-IoU 0.5 also
+Everything is judged in an equal-area CRS, after windows were joined. At each IoU threshold
+(`rtslib.evaluation.polygons`): precision, recall, F1, duplicates, and *AP*, the area under the curve of precision over
+recall as detections are added by score; it is COCO's, interpolated at 101 recalls, and sees only detections above the
+map's least score. At IoU 0.5 also
 
 - *outline error*: distances in metres from points every metre or so along the outline (holes too) of a right
-  detection to that of its slump, and back; long outlines weigh more. Lengths in this CRS are off by up to 1.5 % at
-  70 degrees north (`rtslib.data.ground`);
+  detection to that of its slump, and back; long outlines weigh more. Lengths in this CRS are off by up to 1.5 % at 70
+  degrees north (`rtslib.data.ground`);
 - *area bias*: (mapped - known) / known, the mean over right detections, and of the totals of the map;
 - *95 % intervals*, by bootstrap over spatial blocks: neighbours share weather, image and terrain, so whole squares are
   drawn with replacement. A matched detection goes with the block of its slump, all else with its own. Squares where

@@ -94,13 +94,9 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
             axes.plot(value, y, "os^D"[i % 4], color=colour, markerfacecolor=face, markersize=8, clip_on=False)
             offset = (0, 7) if i == 0 else (0, -14)  # the first above, others below: they may lie close
             axes.annotate(
-                f"{value:.4f}" if faint else f"{value:.2f}",
-                (value, y),
-                offset,
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
+                f"{value:.4f}" if faint else f"{value:.2f}", (value, y), offset, textcoords="offset points",
+                ha="center", fontsize=8,
+            )  # fmt: skip
         axes.plot([], [], "os^D"[i % 4], color="0.3", markerfacecolor="0.3" if i == 0 else "white", label=metric)
     axes.set_yticks(range(len(rows)), rows["model"])
     axes.set_ylim(len(rows) - 0.4, -0.7)

@@ -215,11 +215,8 @@ def _north(axes: "Axes", scene: Scene) -> None:
     angle = math.radians(true_north(scene.stack.crs, (x0 + x1) / 2, (y0 + y1) / 2))
     step = np.array([math.cos(angle), math.sin(angle)]) * 30  # points
     place: dict[str, Any] = {
-        "xy": (0.95, 0.94),
-        "xycoords": "axes fraction",
-        "xytext": -step,
-        "textcoords": "offset points",
-    }
+        "xy": (0.95, 0.94), "xycoords": "axes fraction", "xytext": -step, "textcoords": "offset points",
+    }  # fmt: skip
     arrow: dict[str, Any] = {"arrowstyle": "-|>,head_width=0.35,head_length=0.6", "linewidth": 1.8, "color": "black"}
     arrow |= {"shrinkA": 5, "shrinkB": 0, "path_effects": _halo()}
     axes.annotate("", arrowprops=arrow, zorder=5, **place)

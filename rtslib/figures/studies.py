@@ -1,4 +1,4 @@
-"""Charts of a fusion study, each drawn from one of its CSV tables alone (`rtslib.study.tables`), as in `rtslib.figures.charts`.
+"""Charts of a fusion study, each drawn from one of its CSV tables alone, as in `rtslib.figures.charts`.
 
 A *forest plot* shows one row a comparison: the difference as a point, its 95 % interval as a line, and a rule at
 zero. A line that crosses the rule leaves open who is ahead.
@@ -28,7 +28,7 @@ def forest(table: str | Path) -> Figure:
     """Draw the gains over each reference with their intervals, one column a reference: AP50, and AP25 below it.
 
     Args:
-        table: CSV with columns model, over, AP50_gain, low, high (fractions); optionally AP25_gain, AP25_low, AP25_high.
+        table: CSV with columns model, over, AP50_gain, low, high (fractions); optionally AP25_gain, AP25_low and _high.
 
     Raises:
         DataError: the table is missing or lacks a column.

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 ARTS_CRS = "EPSG:3413"
 #: Fields that ARTS requires, of which the UID is made.
-REQUIRED = ("CentroidLat", "CentroidLon", "RegionName", "CreatorLab", "BaseMapDate", "BaseMapSource", "BaseMapResolution",
-            "TrainClass", "LabelType")  # fmt: skip
+REQUIRED = ("CentroidLat", "CentroidLon", "RegionName", "CreatorLab", "BaseMapDate", "BaseMapSource",
+            "BaseMapResolution", "TrainClass", "LabelType")  # fmt: skip
 #: Fields that compare a slump with those in ARTS; a map leaves them empty.
 RELATIONS = ("MergedRTS", "SplitRTS", "NewRTS", "StabilizedRTS", "UnknownRelationship")
 COLUMNS = (*REQUIRED, *RELATIONS, "ContributionDate", "UID", "BaseMapID", "Area", "Notes")

@@ -1,7 +1,7 @@
 """Mapping: a trained model over a whole region, window by window, into polygons on the ground.
 
-Each window is read, judged and forgotten (`rtslib.mapping.judging`); what stays are its detections, as cropped masks in scene
-pixels, on disk by blocks of windows (`rtslib.mapping.shards`). After the last block they are joined across seams
+Each window is read, judged and forgotten (`rtslib.mapping.judging`); what stays are its detections, as cropped masks in
+scene pixels, on disk by blocks of windows (`rtslib.mapping.shards`). After the last block they are joined across seams
 (`rtslib.mapping.seams`), outlined and measured (`rtslib.mapping.polygons`). A map's folder then holds
 
     detections.gpkg, detections.parquet   the slumps
@@ -68,8 +68,8 @@ def map_region(
         progress: see `Progress`.
 
     Returns:
-        What was written, as `rtslib.mapping.polygons.to_polygons` has it; `frame.attrs["counts"]` says how many windows there
-        were, how many were skipped, how many pieces were joined and how many duplicates dropped.
+        What was written, as `rtslib.mapping.polygons.to_polygons` has it; `frame.attrs["counts"]` says how many windows
+        there were, how many were skipped, how many pieces were joined and how many duplicates dropped.
 
     Raises:
         ConfigError: a band that the region lacks. MissingModalityError: the model needs a modality that it lacks.

@@ -1,8 +1,8 @@
 """The plan of a map: which windows are read, in which blocks, and by what a stopped map is known again.
 
 A *block* is a square of neighbouring windows: what is written, resumed and sent to a worker as one. Its detections
-become a *shard* (`rtslib.mapping.shards`). Blocks do not know of each other, and batches never cross them, so a map is the
-same whatever the order, the machine or the number of workers.
+become a *shard* (`rtslib.mapping.shards`). Blocks do not know of each other, and batches never cross them, so a map is
+the same whatever the order, the machine or the number of workers.
 
 The *fingerprint* of a map holds all that its polygons depend on: model, inputs, grid, options, area of interest. A
 map that was stopped goes on only under the same one. Large inputs are known by size, time of last change and header,
@@ -163,7 +163,8 @@ def fingerprint(todo: Plan, model: Mapping[str, str]) -> dict[str, Any]:
         "modalities": {m: list(bands) for m, bands in todo.modalities.items()},
         "absent": list(todo.absent),
         "options": asdict(todo.options),
-        "grid": {"crs": region.crs.to_wkt(), "transform": list(region.transform)[:6], "height": region.height, "width": region.width},
+        "grid": {"crs": region.crs.to_wkt(), "transform": list(region.transform)[:6],
+                 "height": region.height, "width": region.width},
         "layers": layers,
         "files": {str(path): _state(path) for path in region.files},
         "area_sha256": area,

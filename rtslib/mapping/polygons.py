@@ -27,16 +27,8 @@ MAP_FILE, MAP_LAYER, PARQUET_FILE = "detections.gpkg", "detections", "detections
 #: What `to_polygons` takes from the caller, the same for every row; empty where unknown.
 PROVENANCE = ("run_id", "model_sha256", "image_date")
 COLUMNS = (
-    "id",
-    "score",
-    "area_m2",
-    "perimeter_m",
-    "modalities",
-    "windows",
-    "touches_edge",
-    "touches_nodata",
-    *PROVENANCE,
-)
+    "id", "score", "area_m2", "perimeter_m", "modalities", "windows", "touches_edge", "touches_nodata", *PROVENANCE,
+)  # fmt: skip
 
 
 def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[str, str]) -> "gpd.GeoDataFrame":
@@ -62,16 +54,14 @@ def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[s
         slumps, shapes = ([x for x, ok in zip(xs, meets, strict=True) if ok] for xs in (slumps, shapes))
     area, perimeter = measure(gpd.GeoDataFrame(geometry=shapes, crs=grid.crs))
     values = {
-        "id": np.arange(1, len(slumps) + 1),
-        "score": np.array([s.score for s in slumps], dtype=float),
-        "area_m2": area,
-        "perimeter_m": perimeter,
+        "id": np.arange(1, len(slumps) + 1), "score": np.array([s.score for s in slumps], dtype=float),
+        "area_m2": area, "perimeter_m": perimeter,
         "modalities": np.array(["+".join(_names(s.modalities, todo)) for s in slumps], dtype=object),
         "windows": np.array([s.windows for s in slumps], dtype=int),
         "touches_edge": np.array([_touches_edge(s, grid) for s in slumps], dtype=bool),
         "touches_nodata": np.array([s.nodata for s in slumps], dtype=bool),
         **{name: np.array([provenance.get(name, "")] * len(slumps), dtype=object) for name in PROVENANCE},
-    }
+    }  # fmt: skip
     return gpd.GeoDataFrame({c: values[c] for c in COLUMNS}, geometry=shapes, crs=grid.crs)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import shapely
+from scipy.stats import binomtest
 
 from rtslib.errors import DataError, OutputError, one_line
 from rtslib.evaluation.polygons import overlap
@@ -35,8 +36,6 @@ OF_MAP, OF_REVIEWER = ("id", "score", "area_m2"), ("accepted", "comment", "revie
 #: How a table program may have stored `accepted`.
 _ANSWERS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False,
             "": None, "nan": None, "none": None, "<na>": None}  # fmt: skip
-#: 97.5 % quantile of the normal distribution.
-_Z = 1.959964
 
 
 def write_review(
@@ -116,10 +115,8 @@ def precision_so_far(review: "gpd.GeoDataFrame") -> dict[str, Any]:
     n, k = len(decided), int(decided.sum())
     if not n:
         return {"reviewed": 0, "accepted": 0, "precision": None, "low": None, "high": None}
-    p = k / n
-    middle, half = p + _Z**2 / (2 * n), _Z * float(np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)))
-    low, high = ((middle + side * half) / (1 + _Z**2 / n) for side in (-1, 1))
-    return {"reviewed": n, "accepted": k, "precision": p, "low": max(low, 0.0), "high": min(high, 1.0)}
+    limits = binomtest(k, n).proportion_ci(method="wilson")
+    return {"reviewed": n, "accepted": k, "precision": k / n, "low": float(limits.low), "high": float(limits.high)}
 
 
 def apply_review(detections: "gpd.GeoDataFrame", review: "gpd.GeoDataFrame") -> "gpd.GeoDataFrame":

@@ -56,15 +56,9 @@ def relative_rows(table: Tensor, q_len: int, k_len: int, q_native: int, k_native
 
 
 def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rel_h: Tensor,
-    rel_w: Tensor,
-    q_size: tuple[int, int],
-    key_ok: Tensor | None = None,
-    scale: float | None = None,
-) -> Tensor:
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, q_size: tuple[int, int],
+    key_ok: Tensor | None = None, scale: float | None = None,
+) -> Tensor:  # fmt: skip
     """Attention of a map's queries to keys, with row and column terms.
 
     Args:
@@ -126,15 +120,9 @@ def join_windows(x: Tensor, size: tuple[int, int], window: int) -> Tensor:
 
 
 def attend_map(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    grid: Grid,
-    rel_h: Tensor,
-    rel_w: Tensor,
-    key_ok: Tensor | None = None,
+    q: Tensor, k: Tensor, v: Tensor, grid: Grid, rel_h: Tensor, rel_w: Tensor, key_ok: Tensor | None = None,
     zeros: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Attend globally or window by window.
 
     Args:

@@ -134,12 +134,9 @@ class CascadeHeads(nn.Module):
         return boxes, matches
 
     def losses(
-        self,
-        features: list[Tensor],
-        boxes: list[Tensor],
-        sizes: list[tuple[int, int]],
+        self, features: list[Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]],
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Losses of all stages: `loss_cls_stageK` (cross entropy) and `loss_box_stageK` (L1)."""
         out: dict[str, Tensor] = {}
         for k, threshold in enumerate(self.config.cascade_ious):

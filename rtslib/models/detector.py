@@ -5,7 +5,8 @@
 
 Mask R-CNN family (He et al. 2017) with a cascade (Cai and Vasconcelos 2018), on torchvision's
 operators; the composition is Li et al. 2025, arXiv 2504.17822. Everything before the pyramid is
-`rtslib.models.trunk`, coordinates are those of `rtslib.models.pixels`; the same model out of detectron2's modules is `rtslib.models.detectron2.model`.
+`rtslib.models.trunk`, coordinates are those of `rtslib.models.pixels`; the same model out of detectron2's
+modules is `rtslib.models.detectron2.model`.
 """
 
 from typing import Any

@@ -170,12 +170,6 @@ def squeeze_mlp(channels: int, reduction: int) -> nn.Sequential:
 
 
 STRATEGIES: dict[str, type[Fusion]] = {
-    "residual_cross_attention": ResidualCrossAttention,
-    "cross_attention": CrossAttention,
-    "concat_conv": ConcatConv,
-    "channel_attention": ChannelAttention,
-    "cbam": CBAM,
-    "gated": Gated,
-    "sum": Sum,
-    "data": DataLevel,
-}
+    "residual_cross_attention": ResidualCrossAttention, "cross_attention": CrossAttention, "concat_conv": ConcatConv,
+    "channel_attention": ChannelAttention, "cbam": CBAM, "gated": Gated, "sum": Sum, "data": DataLevel,
+}  # fmt: skip

@@ -1,9 +1,9 @@
 """Many runs at once: every run of a study, for several seeds (and folds), by the workers of a Dask cluster.
 
 A run is trained, or recognised as finished, then it predicts on its validation and test chips, also with a modality
-missing. It waits for those that it starts from, and has a process of its own (`rtslib.study.process`). A run of a worker
-that is lost is done again by another one, from its last epoch; a study that was killed goes on likewise, as finished runs
-and predictions are recognised. So a kill of either loses at most an epoch.
+missing. It waits for those that it starts from, and has a process of its own (`rtslib.study.process`). A run of a
+worker that is lost is done again by another one, from its last epoch; a study that was killed goes on likewise, as
+finished runs and predictions are recognised. So a kill of either loses at most an epoch.
 
 Where workers offer the resource GPU (`dask worker --resources GPU=1`, each with a card of its own), a run takes one.
 """

@@ -41,18 +41,10 @@ def write_manifest(out: str | Path, profile: str, data: str = "", seed: int = 0)
     found = [p for p in sorted(models.glob("*/*/config.json")) if not p.parent.name.endswith(".previous")]
     runs = {p.parent.relative_to(models).as_posix(): Config.load(p).model_dump(exclude_defaults=True) for p in found}
     value = {
-        **commit(),
-        "profile": profile,
-        "seed": seed,
-        "settings": settings(profile),
-        "runs": runs,
-        "seeds": {name: config.get("seed", 0) for name, config in runs.items()},
-        "versions": versions(),
-        "hardware": hardware(),
-        "seconds": seconds(out),
-        "inputs": inputs(out, data),
-        "outputs": outputs(out),
-    }
+        **commit(), "profile": profile, "seed": seed, "settings": settings(profile), "runs": runs,
+        "seeds": {name: config.get("seed", 0) for name, config in runs.items()}, "versions": versions(),
+        "hardware": hardware(), "seconds": seconds(out), "inputs": inputs(out, data), "outputs": outputs(out),
+    }  # fmt: skip
     write_json(out / NAME, value)
     return out / NAME
 

@@ -1,7 +1,7 @@
 """One process a run: its peak memory is its own, and a run that dies takes nothing with it.
 
-This is what a worker does, and it imports nothing heavy: the run, pickled, goes to a fresh process, and its answer comes
-back. That process ends when the worker is gone, for one that outlives a killed study would write into the next one's runs.
+This is what a worker does, and it imports nothing heavy: the run, pickled, goes to a fresh process, and its answer
+comes back. That process ends when the worker is gone: one that outlives a killed study would write into the next one's.
 """
 
 import os
@@ -39,8 +39,8 @@ def in_own_process(task: bytes, threads: int, *after: float) -> float:
         done = subprocess.run([sys.executable, "-c", _CHILD], input=given, env=env, check=False)
         if not file.exists():
             raise TrainingError(
-                f"the process of a run died (exit {done.returncode}), most often for lack of memory: take fewer workers, and"
-                " start the study again, which goes on where it stopped"
+                f"the process of a run died (exit {done.returncode}), most often for lack of memory: take fewer"
+                " workers, and start the study again, which goes on where it stopped"
             )
         found = pickle.loads(file.read_bytes())
     if isinstance(found, BaseException):
@@ -49,7 +49,7 @@ def in_own_process(task: bytes, threads: int, *after: float) -> float:
 
 
 def answer() -> None:
-    """Do what came by standard input, in the fresh process, and leave the answer or the error in the file named there."""
+    """Do what came by standard input, in the fresh process; leave the answer or the error in the file named there."""
     task, file, parent = pickle.loads(sys.stdin.buffer.read())
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:

@@ -18,8 +18,10 @@ from rtslib.study.plan import STAGES_OF
 STUDIES = {
     "study": "The embedded landscape (`make study`), two-stage data.",
     "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run.",
-    "sentinel_overnight": "Real chips: `sentinel_rts` again, one split, the largest site among its test sites, ten times the epochs (`PROFILE=overnight`).",
-    "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone; all test chips are one site, so intervals are over chips instead.",
+    "sentinel_overnight": "Real chips: `sentinel_rts` again, one split, the largest site among its test sites, "
+    "ten times the epochs (`PROFILE=overnight`).",
+    "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone; all test chips are one site, "
+    "so intervals are over chips instead.",
 }  # fmt: skip
 #: How a judged map is introduced -> its table in `results/`.
 MAPS = {
@@ -55,19 +57,14 @@ def study_section(tables: Path, title: str) -> str:
     more = ["mask AP25 (95 %)", *(f"AP25 over `{r}`" for r in over)] if is_faint(models) else []
     rows = [
         [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP50_sd:.3f}", f"{m.AP:.3f}",
-         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), *(_loose(m, gains, over) if more else []), f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
+         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), *(_loose(m, gains, over) if more else []),
+         f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
         for m in models.itertuples()
     ]  # fmt: skip
     head = [
-        "model",
-        "mask AP50 (95 %)",
-        "sd, seeds",
-        "AP",
-        "F1",
-        *(f"AP50 over `{r}`" for r in over),
-        *more,
+        "model", "mask AP50 (95 %)", "sd, seeds", "AP", "F1", *(f"AP50 over `{r}`" for r in over), *more,
         "ECE before, after",
-    ]
+    ]  # fmt: skip
     said = (
         f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {models.seeds.min()} seeds: means, "
         "95 % bootstrap intervals over sites and seeds, differences paired."
@@ -86,19 +83,13 @@ def study_section(tables: Path, title: str) -> str:
 
 def _stages_table(stages: pd.DataFrame) -> str:
     head = [
-        "training",
-        "AP50",
-        "AP",
-        "image passes, thousands",
-        "s a step",
-        "training, min",
-        "peak GiB",
+        "training", "AP50", "AP", "image passes, thousands", "s a step", "training, min", "peak GiB",
         "trained parameters, M",
-    ]
+    ]  # fmt: skip
     rows = [
-        [m.training, f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}", f"{m.image_passes / 1e3:.1f}",
-         f"{m.seconds_per_step:.2f}", f"{m.seconds / 60:.1f}", f"{m.peak_memory_mib / 1024:.1f}",
-         f"{m.trained_parameters / 1e6:.1f}"]
+        [m.training, f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}",
+         f"{m.image_passes / 1e3:.1f}", f"{m.seconds_per_step:.2f}", f"{m.seconds / 60:.1f}",
+         f"{m.peak_memory_mib / 1024:.1f}", f"{m.trained_parameters / 1e6:.1f}"]
         for m in stages.itertuples()
     ]  # fmt: skip
     return _table(head, rows)

@@ -71,7 +71,7 @@ def show_chart(out: str | Path, name: str) -> "Image":
 
 
 def draw_all(out: str | Path) -> list[Path]:
-    """Draw all charts whose tables a results folder has, `compute` only if it has a run to show. Raises as `draw_chart`."""
+    """Draw all charts whose tables a results folder has, `compute` only with runs to show. Raises as `draw_chart`."""
     tables = Path(out) / "tables"
     there = [name for name, (_, table) in CHARTS.items() if (tables / f"{table}.csv").exists()]
     if "compute" in there and not studies.has_stages(tables / "models.csv", STAGES_OF):

@@ -1,8 +1,8 @@
 """One row a run and seed: everything that a fusion study says about a trained model.
 
-A run of cross-validation is its folds together: each chip is judged by the model that did not train on its fold,
-and one score is computed over all chips. Score thresholds and temperatures come from each model's own validation
-side, never from the test side.
+A run of cross-validation is its folds together: each chip is judged by the model that did not train on its fold, and
+one score is computed over all chips. Score thresholds and temperatures come from each model's own validation side,
+never from the test side.
 """
 
 from collections.abc import Sequence
@@ -90,9 +90,9 @@ def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]])
         times: what `rtslib.training.steptime.run_seconds` says of each of its folders.
 
     Returns:
-        model, seed, fusion, modalities; AP, AP50, AP75, AP_small ... AR of masks, AP25 (at IoU 0.25), box_AP, box_AP50 (fractions,
-        None where undefined); precision, recall, F1 at the validation's threshold, boundary_iou of the right
-        detections there; temperature, ECE_before and ECE_after it; chips, instances; costs: image passes and
+        model, seed, fusion, modalities; AP, AP50, AP75, AP_small ... AR of masks, AP25 (at IoU 0.25), box_AP, box_AP50
+        (fractions, None where undefined); precision, recall, F1 at the validation's threshold, boundary_iou of the
+        right detections there; temperature, ECE_before and ECE_after it; chips, instances; costs: image passes and
         seconds of all folds together, seconds a step, the highest peak of memory.
     """
     scores, config = evaluate(judged.gt, judged.results), judged.runs[0].config
@@ -100,7 +100,8 @@ def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]])
     return {
         "model": judged.name, "seed": judged.seed,
         "fusion": config.fusion if len(config.modalities) > 1 else "none", "modalities": "+".join(config.modalities),
-        **scores["segm"], "AP25": average_precision(judged.hits(LOOSE)), **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
+        **scores["segm"], "AP25": average_precision(judged.hits(LOOSE)), 
+        **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
         **_at_threshold(judged), **_calibration(judged),
         "chips": scores["chips"], "instances": scores["instances"],
         **costs[["parameters", "trained_parameters", "epochs", "epochs_before"]].iloc[0].to_dict(),
@@ -117,8 +118,8 @@ def curve_rows(judged: Judged) -> pd.DataFrame:
 
 
 def reliability_rows(judged: Judged) -> pd.DataFrame:
-    """Return bins of the scores before and after temperature scaling: model, seed, when, low, high, count,
-    score, right."""
+    """Return bins of the scores before and after temperature scaling: model, seed, when, low, high, count, score,
+    right."""
     found, before = judged.hits(), _before(judged)
     parts = [
         pd.DataFrame(reliability(s, found.right)).assign(when=w)

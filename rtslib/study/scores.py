@@ -35,16 +35,12 @@ def score(run: StudyRun, side: str = "test") -> dict[str, Any]:
     low, high = interval(ap_draws([_hits(run, side)]))
     config = run.made.config
     return {
-        "model": run.name,
-        "modalities": "+".join(config.modalities),
-        "fusion": config.fusion if len(config.modalities) > 1 else "none",
-        **scores["segm"],
-        **{"AP50_low": low, "AP50_high": high},
-        **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
-        **{k: scores[k] for k in ("chips", "instances")},
-        **run.made.cost(),
+        "model": run.name, "modalities": "+".join(config.modalities),
+        "fusion": config.fusion if len(config.modalities) > 1 else "none", **scores["segm"],
+        **{"AP50_low": low, "AP50_high": high}, **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
+        **{k: scores[k] for k in ("chips", "instances")}, **run.made.cost(),
         **run_seconds(run.made, run.study.chipset, _TIMED),
-    }
+    }  # fmt: skip
 
 
 def gains(run: StudyRun, others: Sequence[StudyRun], side: str = "test") -> pd.DataFrame:

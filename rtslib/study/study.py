@@ -85,7 +85,7 @@ class Study:
 
     @cached_property
     def split(self) -> pd.DataFrame:
-        """Columns chip, name, group, side; of a set of rasters the largest site is among the test sites, to be mapped."""
+        """Columns chip, name, group, side; of rasters the largest site is on the test side, to be mapped."""
         sizes = self.knobs("pretrain")
         if self.fold is not None:
             split = fold_split(folds_by_group(self.chipset, FOLDS, self.seed), self.fold, sizes.val_fraction, self.seed)
@@ -173,7 +173,7 @@ class StudyRun:
 
     @property
     def made(self) -> Run:
-        """What was made of it: the folder it lies in, by the seeds of split and training, by fold, and by kind, whose runs share names."""
+        """What was made of it, in a folder by the seeds of split and training, by fold and by kind."""
         study = self.study
         name = f"split{study.seed}" + ("" if study.fold is None else f"-fold{study.fold}") + f"-seed{self.seed}"
         name += "" if study.kind == "two_stage" else f"-{study.kind}"

@@ -129,12 +129,8 @@ def model_table(runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[st
                              "image_passes", "macs", "chips", "instances"]]  # fmt: skip
         means = {k: part[k].astype(float).mean() for k in AVERAGED}
         spread = {
-            "AP50_sd": part["AP50"].std(),
-            "AP50_low": low,
-            "AP50_high": high,
-            "AP25_low": low25,
-            "AP25_high": high25,
-        }
+            "AP50_sd": part["AP50"].std(), "AP50_low": low, "AP50_high": high, "AP25_low": low25, "AP25_high": high25,
+        }  # fmt: skip
         rows.append({"model": name, "seeds": len(part), **means, **spread, **same.to_dict()})
     return pd.DataFrame(rows)
 

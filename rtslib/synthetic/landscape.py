@@ -39,14 +39,9 @@ def _kinds(rng: np.random.Generator, slumps_wanted: int, others: float) -> list[
 
 
 def make_land(
-    rng: np.random.Generator,
-    size: tuple[int, int],
-    site: Site,
-    waters: Sequence[str],
-    n: int,
-    others: float,
+    rng: np.random.Generator, size: tuple[int, int], site: Site, waters: Sequence[str], n: int, others: float,
     always: bool = False,
-) -> tuple[np.ndarray, np.ndarray, list[slumps.Scar]]:
+) -> tuple[np.ndarray, np.ndarray, list[slumps.Scar]]:  # fmt: skip
     """Make a landscape and take its bands.
 
     Args:

@@ -67,21 +67,11 @@ def make_site(site_seed: int) -> Site:
     brown = rng.beta(1.5, 2.5)  # season: 0 high summer, 1 autumn
     autumn = np.array([1 + 0.22 * brown, 1 + 0.05 * brown, 1 + 0.02 * brown, 1 - 0.1 * brown], np.float32)
     return Site(
-        soil=tint(SOILS[rng.integers(len(SOILS))], 0.12),
-        dry=tint(DRY) * autumn,
-        sedge=tint(SEDGE) * autumn,
-        moss=tint(MOSS) * autumn,
-        shrub=tint(SHRUB) * autumn,
+        soil=tint(SOILS[rng.integers(len(SOILS))], 0.12), dry=tint(DRY) * autumn, sedge=tint(SEDGE) * autumn,
+        moss=tint(MOSS) * autumn, shrub=tint(SHRUB) * autumn,
         lakes=np.stack([tint(WATERS[i], 0.1) for i in rng.integers(len(WATERS), size=3)]),
-        sun_azimuth=315 + rng.uniform(-40, 40),
-        sun_altitude=rng.uniform(28, 42),
-        haze=rng.uniform(0, 260),
-        gain=rng.uniform(0.85, 1.15),
-        relief_m=rng.uniform(11, 21),
-        hills_m=rng.uniform(1.5, 5),
-        bank_px=rng.uniform(14, 28),
-        waters=rng.dirichlet((2.2, 1.0, 1.0, 0.6)),
-        polygons=rng.beta(0.9, 1.6),
-        polygon_px=rng.uniform(4.5, 9),
-        grain=rng.uniform(1.0, 2.5),
-    )
+        sun_azimuth=315 + rng.uniform(-40, 40), sun_altitude=rng.uniform(28, 42), haze=rng.uniform(0, 260),
+        gain=rng.uniform(0.85, 1.15), relief_m=rng.uniform(11, 21), hills_m=rng.uniform(1.5, 5),
+        bank_px=rng.uniform(14, 28), waters=rng.dirichlet((2.2, 1.0, 1.0, 0.6)), polygons=rng.beta(0.9, 1.6),
+        polygon_px=rng.uniform(4.5, 9), grain=rng.uniform(1.0, 2.5),
+    )  # fmt: skip

@@ -116,14 +116,9 @@ def _relief(rng: np.random.Generator, mask: np.ndarray, y: np.ndarray, rough: np
 
 
 def make_scar(
-    rng: np.random.Generator,
-    ground: Ground,
-    kind: str,
-    area: float,
-    toe: np.ndarray,
-    up: np.ndarray,
+    rng: np.random.Generator, ground: Ground, kind: str, area: float, toe: np.ndarray, up: np.ndarray,
     blocked: np.ndarray,
-) -> Scar | None:
+) -> Scar | None:  # fmt: skip
     """Make one scar or decoy of about `area` px whose toe is at `toe` and whose axis climbs along `up`.
 
     Args:
@@ -215,15 +210,9 @@ def place(
 
 
 def _try(
-    rng: np.random.Generator,
-    ground: Ground,
-    kind: str,
-    blocked: np.ndarray,
-    toes: np.ndarray,
-    up: np.ndarray,
-    inner: tuple[slice, slice],
-    largest: float,
-) -> Scar | None:
+    rng: np.random.Generator, ground: Ground, kind: str, blocked: np.ndarray, toes: np.ndarray, up: np.ndarray,
+    inner: tuple[slice, slice], largest: float,
+) -> Scar | None:  # fmt: skip
     """Try two areas at four places each; return the first scar that fits, or None."""
     for area in (draw_area(rng, largest), draw_area(rng, largest)):
         fits = _where(ground, blocked, toes, up, area, inner)

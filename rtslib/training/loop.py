@@ -162,11 +162,9 @@ class EpochLog(Callback):
         # Lightning's `x_step` values belong to one step, not to the epoch.
         means = {k: v.item() for k, v in trainer.callback_metrics.items() if k not in ("rpn", "mask", "box")}
         row = {
-            "epoch": trainer.current_epoch,
-            "step": trainer.global_step,
-            "seconds": round(time.monotonic() - self.started, 3),
-            "lr": trainer.optimizers[0].param_groups[-1]["lr"],
-        }
+            "epoch": trainer.current_epoch, "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self.started, 3), "lr": trainer.optimizers[0].param_groups[-1]["lr"],
+        }  # fmt: skip
         write_log(self.path, [*rows, {**row, **means}])
 
 
@@ -233,10 +231,8 @@ def _loaders(
         crop=config.crop, dropout=config.modality_dropout,
     )  # fmt: skip
     shared: dict[str, Any] = {
-        "collate_fn": collate,
-        "num_workers": config.workers,
-        "pin_memory": torch.cuda.is_available(),
-    }
+        "collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available(),
+    }  # fmt: skip
     loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
     if not (config.val_every and chips.get("val")):
         return loader, None, None

@@ -26,13 +26,9 @@ MASK_THRESHOLD = 0.5
 
 
 def predict(
-    model: Model,
-    chipset: ChipSet,
-    chips: Sequence[Chip],
-    batch_size: int = 8,
-    progress: Callable[[int, int], None] | None = None,
-    hidden: Mapping[str, str] | None = None,
-) -> list[dict]:
+    model: Model, chipset: ChipSet, chips: Sequence[Chip], batch_size: int = 8,
+    progress: Callable[[int, int], None] | None = None, hidden: Mapping[str, str] | None = None,
+) -> list[dict]:  # fmt: skip
     """Predict the instances of chips.
 
     Chips of like size share a batch, so that little of it is padding. The model runs on the device its

@@ -8,7 +8,7 @@
     run.json     key, code, git state, seed, versions, hardware, data fingerprint, passes, wall time, finished
 
 A `Recipe` is what a training is: config, data, split and the runs it starts from. Its *key* is a hash of the four; two
-trainings of one key, by the same code (`rtslib.training.code`), are the same. A `Run` is a folder, whatever is in it yet.
+trainings of one key, by the same code (`rtslib.training.code`), are the same. A `Run` is a folder, made or not.
 """
 
 import hashlib
@@ -94,8 +94,8 @@ class Run:
 
         Returns:
             `parameters` and how many of them trained; `epochs` of the run itself; `epochs_before`, those of the longest
-            run it started from; `image_passes` (`rtslib.study.plan`) of all training behind it; `peak_memory_mib` of its
-            own (None where the system does not tell).
+            run it started from; `image_passes` (`rtslib.study.plan`) of all training behind it; `peak_memory_mib` of
+            its own (None where the system does not tell).
         """
         record, config = self.record, self.config
         before = [run.cost() for run in self.parents]

@@ -31,15 +31,9 @@ from rtslib.training.weights import initialise, save_weights
 
 
 def train(
-    chipset: ChipSet,
-    out_dir: str | Path,
-    config: Config,
-    *,
-    split: pd.DataFrame | None = None,
-    init: Mapping[str, str | Path] | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> Path:
+    chipset: ChipSet, out_dir: str | Path, config: Config, *, split: pd.DataFrame | None = None,
+    init: Mapping[str, str | Path] | None = None, resume: bool = False, progress: bool = True,
+) -> Path:  # fmt: skip
     """Train and write a run folder (`rtslib.training.runs`).
 
     Args:
@@ -143,14 +137,11 @@ def _calibrated(model: Model, chipset: ChipSet, chips: list[Chip], run: Run) -> 
 def _end_record(model: Model, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:
     """What the training took; seconds of all its epochs, also those before it was resumed."""
     return {
-        "finished": True,
-        "seconds": round(sum(float(row["seconds"]) for row in read_log(out / "log.csv")), 1),
-        "steps": steps,
-        "passes": model.config.epochs * len(chips["train"]),
-        "chips": {side: len(c) for side, c in chips.items()},
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "finished": True, "seconds": round(sum(float(row["seconds"]) for row in read_log(out / "log.csv")), 1),
+        "steps": steps, "passes": model.config.epochs * len(chips["train"]),
+        "chips": {side: len(c) for side, c in chips.items()}, "parameters": sum(p.numel() for p in model.parameters()),
         "trained_parameters": sum(p.numel() for p in model.parameters()) - _frozen(model),
-    }
+    }  # fmt: skip
 
 
 def _frozen(model: Model) -> int:

@@ -128,7 +128,7 @@ def test_neighbours_are_drawn_together():
 
 
 def test_a_matched_detection_goes_with_the_block_of_its_slump():
-    """Slump and detection on either side of a line between blocks: one block, or precision could not be 1 throughout."""
+    """Slump and detection on either side of a line between blocks: one block, or precision could not stay 1."""
     pred = map_of((0.9, box(960, 0, 1058, 100)), (0.8, square(5000)))
     got = evaluate_map(pred, known(box(942, 0, 1040, 100), square(5000)))["intervals"]
     assert got["blocks"] == 2 and got["recall"] == [1, 1] and got["precision"] == [1, 1] and got["ap"] == [1, 1]

@@ -188,7 +188,7 @@ def test_what_is_no_review_is_refused(tmp_path):
 def test_precision_so_far():
     """Eight of ten: Wilson's interval is 0.490 to 0.943; the undecided do not count."""
     review = gpd.GeoDataFrame({"id": pd.array(range(15), dtype="Int64"),
-                               "accepted": pd.array([True] * 8 + [False] * 2 + [None] * 5, dtype="boolean")})  # fmt: skip
+                               "accepted": pd.array([True] * 8 + [False] * 2 + [None] * 5, "boolean")})  # fmt: skip
     got = precision_so_far(review)
     assert (got["reviewed"], got["accepted"], got["precision"]) == (10, 8, 0.8)
     assert (got["low"], got["high"]) == pytest.approx((0.4902, 0.9433), abs=1e-4)

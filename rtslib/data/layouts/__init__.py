@@ -2,6 +2,6 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__, submod_attrs={"challenge": ["open_challenge"], "coco": ["open_coco"], "geotiff": ["open_geotiff"]}
-)
+__getattr__, __dir__, __all__ = lazy.attach(__name__, submod_attrs={
+    "challenge": ["open_challenge"], "coco": ["open_coco"], "geotiff": ["open_geotiff"],
+})  # fmt: skip

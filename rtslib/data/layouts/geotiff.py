@@ -4,9 +4,9 @@
     <source>/ID.tif    bands of one source, named by the TIFF's band descriptions; any number of sources
     mask/ID.tif        optional label raster: one integer band, 1 = RTS, 0 = not; then for every chip
 
-All files of a chip lie on one grid. Instances follow the challenge's label rule (`masks.label_instances`).
-Each chip keeps its own CRS, as chips of one set may lie in several UTM zones. The layout is that of the
-data set after lubka1/RTS-detection; raster rules are in `rtslib.data.rasters`.
+All files of a chip lie on one grid. Instances follow the challenge's label rule (`masks.label_instances`). Each chip
+keeps its own CRS, as chips of one set may lie in several UTM zones. The layout is that of the data set after
+lubka1/RTS-detection; raster rules are in `rtslib.data.rasters`.
 """
 
 from dataclasses import dataclass
@@ -41,17 +41,17 @@ class StackReader:
 def open_geotiff(root: Path) -> ChipSet:
     """Open a folder of layout (c). Headers and label rasters are read, image pixels are not.
 
-    Image ids count from 1 in the order of chips.csv. Rows of chips.csv that repeat an earlier one
-    exactly count once, and files that it does not list are left out; both go to `notes`.
+    Image ids count from 1 in the order of chips.csv. Rows of chips.csv that repeat an earlier one exactly count once,
+    and files that it does not list are left out; both go to `notes`.
 
     Args:
         root: folder with chips.csv.
 
     Raises:
-        DataError: chips.csv is unreadable or incomplete; a chip id comes twice with different content or
-            leaves the folder; a listed file is missing; a raster breaks the contract of `open_stack`; a
-            chip's bands differ from the first chip's; a label raster has another grid, more than one
-            band, no integers, or values other than 0 and 1.
+        DataError: chips.csv is unreadable or incomplete; a chip id comes twice with different content or leaves the
+            folder; a listed file is missing; a raster breaks the contract of `open_stack`; a chip's bands differ from
+            the first chip's; a label raster has another grid, more than one band, no integers, or values other than 0
+            and 1.
     """
     table, notes = _read_table(root / "chips.csv")
     folders = _sources(root, table["chip"].iloc[0])
@@ -70,25 +70,18 @@ def open_geotiff(root: Path) -> ChipSet:
             instances[number] = tuple(Instance.from_rle(encode(m)) for m in masks)
             dropped += few
         chips.append(
-            Chip(number, name, tuple(map(Path, stack.files)), stack.height, stack.width, group, "train", bool(label_folder),
-                 stack.crs.to_string(), stack.transform)
+            Chip(number, name, tuple(map(Path, stack.files)), stack.height, stack.width, group, "train",
+                 bool(label_folder), stack.crs.to_string(), stack.transform)
         )  # fmt: skip
     labels = [label_folder / f"{c.name}.tif" for c in chips] if label_folder else []
     notes += [_left_out(folder, table["chip"]) for folder in [*folders, *([label_folder] if labels else [])]]
     if dropped:
         notes.append(f"{dropped} label components of fewer than {MIN_PIXELS} px are left out.")
     return ChipSet(
-        root=root,
-        layout="geotiff",
-        bands=stacks[1].bands,
-        chips=tuple(chips),
-        instances=instances,
-        dropped_instances=dropped,
-        notes=tuple(n for n in notes if n),
-        has_groups=True,
-        reader=StackReader(stacks),
+        root=root, layout="geotiff", bands=stacks[1].bands, chips=tuple(chips), instances=instances,
+        dropped_instances=dropped, notes=tuple(n for n in notes if n), has_groups=True, reader=StackReader(stacks),
         listings=(root / "chips.csv", *labels),
-    )
+    )  # fmt: skip
 
 
 def read_label(path: Path, stack: Stack) -> np.ndarray:

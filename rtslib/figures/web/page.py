@@ -89,13 +89,9 @@ def make_overlay(values: np.ndarray, transform: Affine, crs: object, longest: in
 
 
 def write_webmap(
-    scene: Scene,
-    detections: "gpd.GeoDataFrame",
-    path: str | Path,
-    title: str = "Thaw slumps",
-    least: float = 0.3,
+    scene: Scene, detections: "gpd.GeoDataFrame", path: str | Path, title: str = "Thaw slumps", least: float = 0.3,
     overwrite: bool = False,
-) -> Path:
+) -> Path:  # fmt: skip
     """Write the interactive map of a mapped scene, whole or not at all.
 
     Args:
@@ -231,6 +227,8 @@ def _with_panel(page: str, spec: dict) -> str:
     if page.count(mark) != 1 or page.count("</head>") + page.count("<body>") < 1:
         raise OutputError("leafmap's page has another form than the map needs: install the locked versions")
     safe = json.dumps(spec).replace("</", "<\\/")  # a title must not end the script
-    call = f"(e) => ({webpanel.SCRIPT.strip()})(e.target, {safe})"
+    script = webpanel.SCRIPT[webpanel.SCRIPT.index("(map, spec)") :].strip()
+    call = f"(e) => ({script})(e.target, {safe})"
     page = page.replace(mark, call)
-    return page.replace("<body>", f"{webpanel.STYLE}{webpanel.CHECK}<body>", 1)
+    head = f"<style>\n{webpanel.STYLE}</style>\n<script>\n{webpanel.CHECK}</script>\n"
+    return page.replace("<body>", f"{head}<body>", 1)

@@ -4,8 +4,8 @@ detectron2 describes a data set as a list of dicts, one an image, under a name i
 *mapper* turns a dict into what the model reads. Here `image` is float32 (all bands, H, W) in physical
 units, NaN where nodata, resized by the config's `scale` (see `rtslib.models.detectron2.model.FusedBackbone`).
 
-`rtslib.models.detectron2.lazyconfig` makes a LazyConfig of these functions. Source of the format: detectron2's documentation,
-"Use Custom Datasets". Importing this module without detectron2 raises EngineError.
+`rtslib.models.detectron2.lazyconfig` makes a LazyConfig of these functions. Source of the format: detectron2's
+documentation, "Use Custom Datasets". Importing this module without detectron2 raises EngineError.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
-)
+)  # fmt: skip
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BoxMode
 

@@ -1,9 +1,9 @@
 """The same model out of detectron2's modules: the second engine.
 
 Trunk (`rtslib.models.trunk`) as a detectron2 `Backbone` under its `FPN`; its `RPN`, `CascadeROIHeads` and mask head,
-built from the same config as `rtslib.models.detector`, in a `GeneralizedRCNN`. Takes and gives what a Detector does,
-so that training, prediction and maps work with either; detectron2's own loops can use it too. Weights go
-over by name (`rtslib.models.names`), and `rtslib.benchmarks.parity` measures that answers stay equal.
+built from the same config as `rtslib.models.detector`, in a `GeneralizedRCNN`. Takes and gives what a Detector does, so
+that training, prediction and maps work with either; detectron2's own loops can use it too. Weights go over by name
+(`rtslib.models.names`), and `rtslib.benchmarks.parity` measures that answers stay equal.
 
 Needs detectron2 0.6 or newer, which is no dependency: importing this module without it raises EngineError.
 """
@@ -68,8 +68,8 @@ class FusedBackbone(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map (B, all bands, H, W) to four fused maps of strides 4-32.
 
-        Bands are those of the config's modalities one after the other, in physical units; NaN is nodata,
-        for all bands of the modality at once.
+        Bands are those of the config's modalities one after the other, in physical units; NaN is nodata, for all bands
+        of the modality at once.
         """
         modalities = self.trunk.config.modalities
         parts = x.split([len(bands) for bands in modalities.values()], dim=1)
@@ -167,7 +167,7 @@ def build_proposals(config: Config) -> RPN:
 
 
 def build_heads(config: Config) -> CascadeROIHeads:
-    """Build detectron2's cascade and mask head, counterparts of `rtslib.models.cascade` and `rtslib.models.mask_head`."""
+    """Build detectron2's cascade and mask head, counterparts of `rtslib.models.cascade` and `.mask_head`."""
     levels, width = ["p2", "p3", "p4", "p5"], config.fpn_channels
     convs = [config.head_channels] * config.head_convs
     scales = [1 / s for s in STRIDES[:4]]
