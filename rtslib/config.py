@@ -52,7 +52,7 @@ class Config(BaseModel):
     checkpoint: bool = False  # recompute activations in the backward pass: less memory, about 30 % slower
 
     # fusion and pyramid
-    fusion: FusionName = "residual_cross_attention"  # see fusion.py and strategies.py; one modality ignores it
+    fusion: FusionName = "residual_cross_attention"  # see models/strategies.py; one modality ignores it
     freeze_epochs: int = Field(0, ge=0)  # first epochs that train only fusion, pyramid and heads; >= epochs: all
     fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
 
@@ -76,9 +76,7 @@ class Config(BaseModel):
     score_thresh: float = Field(0.05, ge=0, le=1)  # detections below are dropped
     nms: float = Field(0.5, gt=0, le=1)  # IoU of detections
     max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
-    temperature: float = Field(
-        1.0, gt=0
-    )  # divides the logit of scores (`rtslib.evaluation.calibration`); filled by training
+    temperature: float = Field(1.0, gt=0)  # divides the logit of scores (evaluation/calibration.py); set by training
 
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation

@@ -59,17 +59,8 @@ def test_every_import_is_a_declared_dependency():
     known = {modules.get(n, n.replace("-", "_")) for n in declared()} | set(sys.stdlib_module_names)
     # Hard dependencies of declared packages (rasterio, papermill, jupyterlab, lightning, geopandas, timm)
     # that are part of their interfaces; and what is optional, such as detectron2.
-    known |= {
-        "rtslib",
-        "affine",
-        "nbformat",
-        "nbclient",
-        "IPython",
-        "tqdm",
-        "packaging",
-        "pyproj",
-        "safetensors",
-    } | CONDA_ONLY
+    known |= {"rtslib", "affine", "nbformat", "nbclient", "IPython", "tqdm", "packaging", "pyproj", "safetensors"}
+    known |= CONDA_ONLY
     known |= {"detectron2", "fvcore", "omegaconf"}  # the second engine and what it brings: optional, refused if absent
     known |= {"helpers"}  # tests/helpers
     missing = set()
@@ -157,6 +148,7 @@ def test_notebooks_are_numbered_without_gaps():
 def make(*arguments: str) -> subprocess.CompletedProcess:
     """Run make as from a fresh shell, also when `make test` runs this."""
     ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "PROFILE", "SEED", "OUT", "STUDY_OUT", "FOLDS", "PYTHON"}
+    ours |= {"RECORD", "SCHEDULER"}
     env = {k: v for k, v in os.environ.items() if k not in ours}
     return subprocess.run(["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
@@ -164,7 +156,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 def test_make_help_lists_every_target():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.+)$", text, re.M)[1].split())
-    assert targets == {"help", "reproduce", "study", "figures", "test", "smoke", "lab", "lock", "clean"}
+    assert targets == {"help", "reproduce", "study", "figures", "test", "lint", "smoke", "lab", "lock", "clean"}
     shown = make()  # help is the default
     assert shown.returncode == 0, shown.stderr
     assert set(re.findall(r"^  ([a-z]+) {2,}\S", shown.stdout, re.M)) == targets
@@ -177,11 +169,18 @@ def test_make_says_plainly_that_python_does_not_fit():
 
 
 def test_make_keeps_real_sets_out_of_results():
-    plan = make("-n", "reproduce", "DATA=some/where/chips/", "PROFILE=gpu").stdout
+    plan = make("-n", "reproduce", "DATA=some/where/chips/", "PROFILE=gpu", "RECORD=1").stdout
     assert '--data "some/where/chips/"' in plan and '--out "runs/chips-gpu"' in plan
-    assert '--out "results/quick"' in make("-n", "reproduce").stdout
+    assert '--out "results/' not in make("-n", "study", "DATA=chips", "RECORD=1").stdout
+
+
+def test_make_writes_results_of_record_only_when_asked():
+    assert '--out "runs/synthetic-quick"' in make("-n", "reproduce").stdout
+    assert '--out "results/quick"' in make("-n", "reproduce", "RECORD=1").stdout
     assert '--out "scratch/smoke/synthetic"' in make("-n", "smoke").stdout
-    assert '--only 06 --out "results/study"' in make("-n", "study").stdout
+    assert '--only 06 --out "runs/synthetic-quick-study"' in make("-n", "study").stdout
+    assert '--only 06 --out "results/study"' in make("-n", "study", "RECORD=1").stdout
+    assert '--set scheduler="tcp://host:8786"' in make("-n", "study", "SCHEDULER=tcp://host:8786").stdout
     plan = make("-n", "study", "DATA=chips", "FOLDS=0,1").stdout
     assert '--out "runs/chips-quick-study" --set folds="0,1" --set kind=transfer' in plan
     ignored = (ROOT / ".gitignore").read_text().split()
@@ -192,8 +191,7 @@ def test_continuous_integration_runs_tests_and_smoke():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111 and "set -euo pipefail" in script.read_text()
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
-    order = re.findall(r"make (test|smoke)$|make (test|smoke)\b", script.read_text())
-    assert order and "make test" in script.read_text() and "make smoke" in script.read_text()
+    assert set(re.findall(r'^ *timed "[^"]+" make (\w+)', script.read_text(), re.M)) == {"lint", "test", "smoke"}
 
 
 def test_manifests_describe_the_files_beside_them():

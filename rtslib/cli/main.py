@@ -10,7 +10,10 @@ from typing import Any
 
 import typer
 
-from rtslib.cli import benchmarks, chips, maps, runs, workbook  # noqa: F401, I001 (they add their commands, in this order)
+# isort: off
+from rtslib.cli import chips, runs, maps, workbook, benchmarks  # noqa: F401 (each adds its commands, in this order)
+
+# isort: on
 from rtslib.cli.app import app, fail
 from rtslib.errors import RtsError
 

@@ -6,13 +6,8 @@ import typer
 
 from rtslib.cli.app import app
 
-workbook = typer.Typer(rich_markup_mode=None)
+workbook = typer.Typer(rich_markup_mode=None, callback=lambda: None)  # without one, a single command loses its name
 app.add_typer(workbook, name="workbook", help="Run the numbered notebooks without a browser.")
-
-
-@workbook.callback()
-def _commands() -> None:
-    """Run the numbered notebooks without a browser."""
 
 
 @workbook.command("run")
@@ -33,7 +28,7 @@ def run(
 
 @app.command()
 def figures() -> None:
-    """Redraw the charts of results/ and the README's tables from the tables there."""
+    """Redraw the charts of results/ and the README's tables."""
     from rtslib.study.redraw import redraw_results
 
     redraw_results()

@@ -228,7 +228,7 @@ def read_grid(file: rasterio.DatasetReader) -> Grid:
     if t.b or t.d:
         raise DataError(file.name, "a rotated grid", "a north-up grid", "warp it with gdalwarp")
     if t.a <= 0 or t.e >= 0:
-        raise DataError(file.name, f"pixels of {t.a:g} x {t.e:g} map units", "a north-up grid (x > 0, y < 0)")
+        raise DataError(file.name, f"pixels of {t.a:g} x {t.e:g} map units", "a north-up grid", "warp it with gdalwarp")
     return Grid(file.crs, t, file.height, file.width)
 
 

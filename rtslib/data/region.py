@@ -132,7 +132,7 @@ def open_region(
     layers, grids = [], []
     for source in given:
         with _open(source.path) as file:
-            grids.append(_north_up_grid(file, source.path))
+            grids.append(read_grid(file))
             layers += _layers(file, source)
     check_once(layers, "skip one with -")
     paths = [s.path for s in given]
@@ -183,14 +183,6 @@ def _open(path: str) -> rasterio.DatasetReader:
         return rasterio.open(path)
     except RasterioError as e:
         raise DataError(path, f"no readable raster: {one_line(e)}", "one that GDAL opens") from e
-
-
-def _north_up_grid(file: rasterio.DatasetReader, path: str) -> Grid:
-    """Return the grid of an open source. Raises DataError: no CRS, rotated, or not north up."""
-    t = file.transform
-    if file.crs is not None and not (t.b or t.d) and (t.a <= 0 or t.e >= 0):
-        raise DataError(path, f"pixels of {t.a:g} x {t.e:g} map units", "a north-up grid", "warp it with gdalwarp")
-    return read_grid(file)
 
 
 def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:

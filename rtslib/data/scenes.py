@@ -1,7 +1,7 @@
 """Scenes: whole landscapes to be mapped, as opposed to chips to be learnt from.
 
 A *scene* is a folder of GeoTIFFs on one grid, opened as one `rtslib.data.rasters.Stack`, with an optional
-`truth.gpkg` that holds the slumps known there as polygons. `rtslib.synthetic.chips.write_scene` makes one;
+`truth.gpkg` that holds the slumps known there as polygons. `rtslib.synthetic.scene.write_scene` makes one;
 `mosaic_group` makes one of the georeferenced chips of a site, so that a map can be judged on real ground.
 """
 

@@ -61,7 +61,7 @@ def gallery(
         for axes, chip, bands in zip(grid[:, k], chips, data, strict=True):
             image = _stretch(bands) if name == "rgb" else np.ma.masked_invalid(bands[name])
             _panel(axes, chip, chipset, image, scale)
-        grid[0, k].set_title("red, green, blue" if name == "rgb" else _title(name), fontsize=9)
+        grid[0, k].set_title("red, green, blue" if name == "rgb" else STYLES.get(name, (name,))[0], fontsize=9)
         if scale is None:
             bars[k].set_axis_off()
         else:
@@ -100,10 +100,6 @@ def _columns(chipset: ChipSet, columns: Sequence[str] | None) -> list[str]:
     if wrong or not columns:
         raise ConfigError(f"columns {list(columns)}: choose from {known}")
     return list(columns)
-
-
-def _title(name: str) -> str:
-    return STYLES[name][0] if name in STYLES else name
 
 
 def _scale(name: str, values: Sequence[np.ndarray]) -> tuple[Normalize, Colormap]:

@@ -29,7 +29,7 @@ from rtslib.files import read_json, sha256, write_json
 from rtslib.mapping import seams
 from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Options, Plan, differences, fingerprint, plan
-from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE, to_polygons, write_polygons
+from rtslib.mapping.polygons import MAP_FILE, to_polygons, write_polygons
 from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
 from rtslib.mapping.review import write_review
 from rtslib.mapping.shards import finished, read_shard
@@ -150,9 +150,8 @@ def _discard(out: Path) -> None:
 def _write(frame: "gpd.GeoDataFrame", todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
     """Write all results but the shards, the manifest last."""
     write_review(frame, out / REVIEW)  # first, as it refuses where a reviewer has it open
-    write_polygons(frame, out)
+    files = [*write_polygons(frame, out), TOTALS]
     write_json(out / TOTALS, totals(frame["score"].to_numpy(), frame["area_m2"].to_numpy()))
-    files = [MAP_FILE, PARQUET_FILE, TOTALS]
     if todo.options.probability:
         write_probability(todo, shards, out / PROBABILITY_FILE)
         files.append(PROBABILITY_FILE)

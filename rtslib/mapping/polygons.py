@@ -53,11 +53,11 @@ def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[s
         meets = [todo.area.intersects(shape) for shape in shapes]
         slumps, shapes = ([x for x, ok in zip(xs, meets, strict=True) if ok] for xs in (slumps, shapes))
     area, perimeter = measure(gpd.GeoDataFrame(geometry=shapes, crs=grid.crs))
+    seen = ["+".join(m for k, m in enumerate(todo.modalities) if s.modalities >> k & 1) for s in slumps]
     values = {
         "id": np.arange(1, len(slumps) + 1), "score": np.array([s.score for s in slumps], dtype=float),
         "area_m2": area, "perimeter_m": perimeter,
-        "modalities": np.array(["+".join(_names(s.modalities, todo)) for s in slumps], dtype=object),
-        "windows": np.array([s.windows for s in slumps], dtype=int),
+        "modalities": np.array(seen, dtype=object), "windows": np.array([s.windows for s in slumps], dtype=int),
         "touches_edge": np.array([_touches_edge(s, grid) for s in slumps], dtype=bool),
         "touches_nodata": np.array([s.nodata for s in slumps], dtype=bool),
         **{name: np.array([provenance.get(name, "")] * len(slumps), dtype=object) for name in PROVENANCE},
@@ -65,16 +65,13 @@ def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[s
     return gpd.GeoDataFrame({c: values[c] for c in COLUMNS}, geometry=shapes, crs=grid.crs)
 
 
-def write_polygons(frame: "gpd.GeoDataFrame", folder: str | Path) -> None:
-    """Write `detections.gpkg` and `detections.parquet`, each whole or not at all. Raises OutputError."""
+def write_polygons(frame: "gpd.GeoDataFrame", folder: str | Path) -> list[str]:
+    """Write the slumps in each format, whole or not at all; returns the files' names. Raises OutputError."""
     with whole(Path(folder) / PARQUET_FILE) as part:
         frame.to_parquet(part)
     with whole(Path(folder) / MAP_FILE) as part:
         frame.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
-
-
-def _names(bits: int, todo: Plan) -> list[str]:
-    return [m for k, m in enumerate(todo.modalities) if bits >> k & 1]
+    return [MAP_FILE, PARQUET_FILE]
 
 
 def _outline(slump: seams.Slump, transform: Affine) -> MultiPolygon:

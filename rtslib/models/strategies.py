@@ -64,10 +64,14 @@ class ChannelAttention(Fusion):
 
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""
+        u, _, mean = self.squeezed(maps, valid)
+        return self.conv(u * 2 * self.excite(mean).sigmoid()[:, :, None, None])
+
+    def squeezed(self, maps: Maps, valid: Maps) -> tuple[Tensor, Tensor, Tensor]:
+        """Return all maps (B, MC, h, w), where they are valid (as bool), and their means there (B, MC)."""
         u = stacked(self.branches, maps, valid)
         weight = torch.cat([valid[b][:, None].expand_as(maps[b]) for b in self.branches], dim=1)
-        mean = u.sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
-        return self.conv(u * 2 * self.excite(mean).sigmoid()[:, :, None, None])
+        return u, weight, u.sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
 
 
 class CBAM(ChannelAttention):
@@ -87,9 +91,7 @@ class CBAM(ChannelAttention):
 
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""
-        u = stacked(self.branches, maps, valid)
-        weight = torch.cat([valid[b][:, None].expand_as(maps[b]) for b in self.branches], dim=1)
-        mean = u.sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
+        u, weight, mean = self.squeezed(maps, valid)
         highest = u.masked_fill(~weight, -torch.inf).amax((2, 3))
         highest = highest.masked_fill(highest.isinf(), 0)  # a modality without any valid place
         s = (self.excite(mean) + self.excite(highest)).sigmoid()

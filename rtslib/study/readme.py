@@ -26,7 +26,7 @@ STUDIES = {
 #: How a judged map is introduced -> its table in `results/`.
 MAPS = {
     "new synthetic ground, 768 x 768 px (`make reproduce`)": "quick/tables/map_evaluation.csv",
-    "new synthetic ground, 8,192 x 8,192 px (`rtslib.benchmarks.maps`)": "mapping/tables/evaluation.csv",
+    "new synthetic ground, 8,192 x 8,192 px (`rtslib benchmark maps`)": "mapping/tables/evaluation.csv",
     "`sentinel_rts`, largest site, held out (notebook 05, `quick`)": "mapping/tables/sentinel_rts.csv",
     "the same site, ten times the epochs (`data` of `overnight`, seed 0)": "mapping/tables/sentinel_overnight.csv",
 }

@@ -28,10 +28,9 @@ def compare(out: str | Path, record: Path = ROOT / "results") -> str:
         rows = _rows(out).join(_rows(folder).add_suffix("_recorded"), how="inner")
         rows = rows[(rows["chips"] == rows["chips_recorded"]) & (rows["instances"] == rows["instances_recorded"])]
         if folder != out and mine[:2] == theirs[:2] and len(rows):
-            seeds = (
-                "" if mine == theirs else f" (seed {mine[2]}; on record {theirs[2]}, whose intervals are over sites)"
-            )
-            return f"compared with {folder.parent.name}/{folder.name}{seeds}: {_said(rows)}"
+            seeds = f" (seed {mine[2]}; on record {theirs[2]}, whose intervals are over sites)"
+            about = f"compared with {folder.parent.name}/{folder.name}" + ("" if mine == theirs else seeds)
+            return f"{about}: {_said(rows)}"
     return f"{Path(record).name}/ holds no other scores of this profile and data to compare with"
 
 

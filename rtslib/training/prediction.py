@@ -35,7 +35,7 @@ def predict(
     parameters are on, in evaluation mode; every part of it is put back into the mode it was in.
 
     Args:
-        model: a Detector (`rtslib.models.build.build_model`, `rtslib.training.runs.load_run`); `model.config` names
+        model: a Detector (`rtslib.models.build_model`, `rtslib.training.load_model`); `model.config` names
             the modalities to read and the most predictions a chip.
         chipset: the opened data set.
         chips: chips of it, labelled or not.

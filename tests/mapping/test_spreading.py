@@ -21,7 +21,8 @@ from rtslib.errors import ConfigError, DataError, MissingModalityError, OutputEr
 from rtslib.mapping.maps import MANIFEST, PLAN_FILE, SHARDS
 from rtslib.mapping.plan import Options
 from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE
-from rtslib.mapping.spreading import Spread, _client
+from rtslib.mapping.spreading import Spread
+from rtslib.training.cluster import client
 
 KNOBS = {"window": 64, "overlap": 24, "block": 2, "batch_size": 2}  # 6 x 6 windows in 9 blocks
 
@@ -207,13 +208,13 @@ def test_polygons_say_which_modalities_were_there(tmp_path):
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_make_the_same_map_also_when_one_is_killed(scene, tmp_path, whole_map, workers):
     knobs = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
-    with LocalCluster(n_workers=workers, **knobs) as cluster, Client(cluster) as client:
-        assert len(client.nthreads()) == workers
+    with LocalCluster(n_workers=workers, **knobs) as cluster, Client(cluster) as there:
+        assert len(there.nthreads()) == workers
         spread, killed = Spread(Slow(0.1), scheduler=cluster.scheduler_address), []
 
         def kill_one(done, windows):
             if not killed:
-                pids = client.run(os.getpid)
+                pids = there.run(os.getpid)
                 killed.append(next(iter(pids.values())))
                 os.kill(killed[0], signal.SIGKILL)
 
@@ -225,8 +226,8 @@ def test_workers_make_the_same_map_also_when_one_is_killed(scene, tmp_path, whol
 def test_a_local_cluster_by_default_and_errors_of_workers_are_ours(scene, tmp_path, whole_map):
     map_scene(Spread(Slow(), workers=2), CONFIG, scene, tmp_path / "out", **KNOBS)
     assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == whole_map
-    with _client(1, "") as client:
-        assert len(client.nthreads()) == 1
+    with client(1) as there:
+        assert len(there.nthreads()) == 1
     with pytest.raises(ConfigError, match="workers=0"):
         map_scene(Spread(Slow(), workers=0), CONFIG, scene, tmp_path / "none", **KNOBS)
     bad = np.full((64, 64), 5000, dtype=np.float32)  # metres of relative elevation that none can have

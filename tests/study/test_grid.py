@@ -109,12 +109,12 @@ def test_a_run_of_a_lost_worker_is_done_again_from_its_last_epoch(tmp_path):
         assert time.monotonic() < deadline and study.poll() is None, (tmp_path / "log").read_text()
         time.sleep(0.05)
     trains = [p for p in psutil.Process(study.pid).children(recursive=True) if "study.process" in " ".join(p.cmdline())]
-    before = (run / "log.csv").read_text().splitlines()[:4]
+    before = (run / "log.csv").read_text().splitlines()[:3]  # the last epoch may have no checkpoint yet
     os.kill(trains[0].ppid(), signal.SIGKILL)
     assert study.wait(timeout=400) == 0, (tmp_path / "log").read_text()
     rows = read_log(run / "log.csv")
     assert [int(r["epoch"]) for r in rows] == list(range(12))
-    assert (run / "log.csv").read_text().splitlines()[:4] == before  # these epochs were not trained again
+    assert (run / "log.csv").read_text().splitlines()[:3] == before  # these epochs were not trained again
     assert "1 of 1: rgb, seed 0" in (tmp_path / "log").read_text()
 
 

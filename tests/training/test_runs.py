@@ -77,7 +77,7 @@ def test_code_hash_follows_imports_and_ignores_comments(tmp_path):
     folder = tmp_path / "rtslib" / "training"
     folder.mkdir(parents=True)
     for name, text in {
-        "train": "from rtslib.training import model", "predict": "", "join": "import rtslib.training.lazily",
+        "trainer": "from rtslib.training import model", "prediction": "", "join": "import rtslib.training.lazily",
         "model": "def f():\n    from rtslib.training.deep import x", "deep": "x = 1", "lazily": "z = 1",
         "charts": "y = 1",
     }.items():  # fmt: skip

@@ -6,7 +6,7 @@
     train/annotations/instances_train.json         COCO, compressed RLE, category rts
     test/images/*.npz                              the same without labels; the test part may be missing
 
-Type and shape of every chip are checked when the folder is opened, values when a chip is read (`npz.py`).
+Type and shape of every chip are checked when the folder is opened, values when a chip is read (`rtslib.data.npz`).
 Labels are taken as listed: the organisers already made them 8-connected components of at least 10 px.
 
 Training and test images may both be numbered from 1. Ids are unique in a chip set and a submission needs

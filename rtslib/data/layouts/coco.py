@@ -1,7 +1,7 @@
 """Layout (b): RGB images and one COCO annotation file.
 
     images/*.jpg, *.jpeg, *.png    8-bit RGB chips of any size
-    instances.json                 COCO, category rts; polygons or RLE (`annotations.py`)
+    instances.json                 COCO, category rts; polygons or RLE (`rtslib.data.annotations`)
 
 Such is the Cyber2A teaching set of 756 Maxar chips (Yang et al. 2023, doi 10.1016/j.rse.2023.113495). The
 bands are red, green and blue as 8-bit counts, all pixels valid. Instances stay as drawn; one that
