@@ -40,7 +40,7 @@ def open_chips(folder: str | Path) -> ChipSet:
         folder: the data set's root.
 
     Raises:
-        DataError: the folder is none of the three layouts, looks like two, or breaks its layout's rules.
+        DataError: the folder is of none of the layouts, looks like two, or breaks its layout's rules.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -49,5 +49,5 @@ def open_chips(folder: str | Path) -> ChipSet:
     if len(found) != 1:
         what = "marks of more than one layout: " + " and ".join(layout.said for layout in found)
         expected = "; ".join(layout.said for layout in LAYOUTS.values())
-        raise DataError(root, what if found else "none of the three layouts", f"one of: {expected}")
+        raise DataError(root, what if found else "none of the known layouts", f"one of: {expected}")
     return found[0].opener(root)

@@ -186,7 +186,7 @@ def test_predict_takes_all_chips_where_none_is_for_testing(capsys, tmp_path, mon
         (["info", "DATA", "--jsn"], "No such option: --jsn"),
         (["info", "NONE"], "found no such folder"),
         (["info", "TEXT"], "found a file"),
-        (["info", "TMP"], "none of the three layouts"),
+        (["info", "TMP"], "none of the known layouts"),
         (["info", "n" * 300], "File name too long"),
         (["synth", "DATA", "--chips", "2"], "exists already"),
         (["synth", "NEW"], "Missing option '--chips'"),
