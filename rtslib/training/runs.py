@@ -100,10 +100,11 @@ class Run:
         record, config = self.record, self.config
         before = [run.cost() for run in self.parents]
         return {
-            **{k: record[k] for k in ("parameters", "trained_parameters", "peak_memory_mib")},
+            **{k: record[k] for k in ("parameters", "trained_parameters")},
             "epochs": config.epochs if record["steps"] else 0,
             "epochs_before": max((b["epochs"] + b["epochs_before"] for b in before), default=0),
             "image_passes": record["passes"] * len(config.modalities) + sum(b["image_passes"] for b in before),
+            "peak_memory_mib": record["peak_memory_mib"],
         }
 
     def move_aside(self) -> "Run":

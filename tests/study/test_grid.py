@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from dask.distributed import LocalCluster
 
 from helpers import failing
 from rtslib import files
@@ -161,3 +162,19 @@ def test_errors_of_a_process_come_back(monkeypatch):
     with pytest.raises(TrainingError, match=r"the process of a run died \(exit -9\)"):
         in_own_process(pickle.dumps(failing.killed), 1)
     assert in_own_process(pickle.dumps(failing.fine), 1) == 7.0
+
+
+@pytest.mark.parametrize("cards", [0, 1])
+def test_runs_wait_for_their_starts_and_for_a_card(tmp_path, monkeypatch, cards):
+    """Two threads of one worker take two runs at once, but one at a time where there is one GPU."""
+    monkeypatch.setenv("PYTHONPATH", str(files.ROOT / "tests"))
+    first = failing.FakeRun("first", str(tmp_path))
+    listed = [first, *(failing.FakeRun(name, str(tmp_path), after=(first,)) for name in ("one", "two"))]
+    knobs = {"n_workers": 1, "threads_per_worker": 2, "resources": {"GPU": cards} if cards else None}
+    said: list[str] = []
+    with LocalCluster(dashboard_address=":0", **knobs) as cluster:
+        grid.perform_all(listed, scheduler=cluster.scheduler_address, say=said.append)
+    began, ended = zip(*([float(t) for t in (tmp_path / r.label).read_text().split()] for r in listed))
+    assert min(began[1:]) > ended[0]
+    assert (max(began[1:]) > min(ended[1:])) == bool(cards)
+    assert said[0].startswith("1 of 3: first, fake landscape") and said[-1].startswith("3 of 3: ")
