@@ -7,17 +7,23 @@ SHELL := /bin/bash
 DATA ?=
 PROFILE ?= quick
 SEED ?= 0
-# What one makes goes to runs/, which git ignores. RECORD=1 writes the results of record in results/ instead, which the
-# README shows; those of a real set hold its pixels and are never kept there.
 SET := $(if $(strip $(DATA)),$(notdir $(patsubst %/,%,$(DATA))),synthetic)
+# What one makes goes to runs/SET-PROFILE, which git ignores, or to OUT. RECORD=1 writes the results of record in
+# results/ instead, which the README shows; those of a real set hold its pixels and are never kept there.
+OUT ?=
 RECORD ?=
-OUT ?= $(if $(and $(RECORD),$(if $(strip $(DATA)),,yes)),results/$(PROFILE),runs/$(SET)-$(PROFILE))
+ifneq ($(filter-out 0,$(RECORD)),)
+ifneq ($(strip $(DATA)),)
+$(error RECORD=1 keeps results of the embedded landscape alone: leave DATA or RECORD out)
+endif
+RESULTS := results/$(PROFILE)
+STUDY_RESULTS := results/study$(if $(filter quick,$(PROFILE)),,-$(PROFILE))
+endif
+TO = $(if $(OUT)$(1),--out "$(or $(OUT),$(1))")
 
 # The fusion study (notebook 06) on a real set starts from the landscape's runs; FOLDS=0,1,2,3,4 is cross-validation.
 FOLDS ?=
 SCHEDULER ?=
-RECORD_OF_STUDY := results/study$(if $(filter quick,$(PROFILE)),,-$(PROFILE))
-STUDY_OUT ?= $(if $(and $(RECORD),$(if $(strip $(DATA)),,yes)),$(RECORD_OF_STUDY),runs/$(SET)-$(PROFILE)-study)
 STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer) \
 	$(if $(strip $(SCHEDULER)),--set scheduler="$(SCHEDULER)")
 SMOKE_STUDY = --set seeds=0 $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch, \
@@ -40,14 +46,15 @@ RUN = $(PY) -m rtslib workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data
 
 help: ## show this list
 	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|overnight|gpu] [SEED=0] [OUT=folder] [RECORD=1] [PYTHON=python3.11]"
+	@echo "make study also takes [FOLDS=0,1,2,3,4] [SCHEDULER=tcp://host:8786]"
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r t d; do \
 		printf '  %-11s %s\n' "$$t" "$$d"; done
 
-reproduce: $(STAMP) ## run notebooks 01-05; tables, figures and the map go to OUT (default runs/synthetic-quick)
-	$(RUN) --profile "$(PROFILE)" --out "$(OUT)"
+reproduce: $(STAMP) ## run notebooks 01-05; tables, figures and the map go to OUT (default runs/SET-PROFILE)
+	$(RUN) --profile "$(PROFILE)" $(call TO,$(RESULTS))
 
 study: $(STAMP) ## run the whole fusion study (notebook 06): up to an hour on two cores, can be stopped and goes on
-	$(RUN) --profile "$(PROFILE)" --only 06 --out "$(STUDY_OUT)" $(STUDY)
+	$(RUN) --profile "$(PROFILE)" --only 06 $(call TO,$(STUDY_RESULTS)) $(STUDY)
 
 figures: $(STAMP) ## redraw every chart and the README's tables from the committed CSVs
 	$(PY) -m rtslib figures

@@ -52,7 +52,7 @@ _ALL = (
 BANDS: dict[str, Band] = {b.name: b for b in _ALL}
 
 #: The challenge's eight bands in the order of its arrays.
-CHALLENGE_BANDS: tuple[str, ...] = tuple(b.name for b in _ALL[:8])
+CHALLENGE_BANDS = ("red", "green", "blue", "ndvi", "relative_elevation", "shaded_relief", "nir", "ndwi")
 
 #: Default grouping; the first modality is the primary one (it queries the others in fusion).
 MODALITIES: dict[str, tuple[str, ...]] = {

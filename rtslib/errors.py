@@ -60,9 +60,7 @@ class NonFiniteLossError(TrainingError):
     def __init__(self, losses: dict[str, float], step: int) -> None:
         self.losses, self.step = losses, step
         listed = ", ".join(f"{k}={v:.4g}" for k, v in losses.items())
-        super().__init__(
-            f"loss is not finite at step {step} ({listed}): lower `lr`, or look for bad values in the chips"
-        )
+        super().__init__(f"loss is not finite at step {step} ({listed}): lower `lr`, or look for bad values in chips")
 
     def __reduce__(self) -> tuple:
         """Travel whole from a worker process."""

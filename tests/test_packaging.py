@@ -147,7 +147,7 @@ def test_notebooks_are_numbered_without_gaps():
 
 def make(*arguments: str) -> subprocess.CompletedProcess:
     """Run make as from a fresh shell, also when `make test` runs this."""
-    ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "PROFILE", "SEED", "OUT", "STUDY_OUT", "FOLDS", "PYTHON"}
+    ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "PROFILE", "SEED", "OUT", "FOLDS", "PYTHON"}
     ours |= {"RECORD", "SCHEDULER"}
     env = {k: v for k, v in os.environ.items() if k not in ours}
     return subprocess.run(["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
@@ -169,20 +169,22 @@ def test_make_says_plainly_that_python_does_not_fit():
 
 
 def test_make_keeps_real_sets_out_of_results():
-    plan = make("-n", "reproduce", "DATA=some/where/chips/", "PROFILE=gpu", "RECORD=1").stdout
-    assert '--data "some/where/chips/"' in plan and '--out "runs/chips-gpu"' in plan
-    assert '--out "results/' not in make("-n", "study", "DATA=chips", "RECORD=1").stdout
+    plan = make("-n", "reproduce", "DATA=some/where/chips/", "PROFILE=gpu").stdout
+    assert '--data "some/where/chips/"' in plan and "--out" not in plan  # runs/chips-gpu, see test_workbook
+    done = make("-n", "study", "DATA=chips", "RECORD=1")
+    assert done.returncode and "RECORD=1 keeps results of the embedded landscape alone" in done.stderr
 
 
 def test_make_writes_results_of_record_only_when_asked():
-    assert '--out "runs/synthetic-quick"' in make("-n", "reproduce").stdout
+    assert "--out" not in make("-n", "reproduce", "RECORD=0").stdout
+    assert '--out "mine"' in make("-n", "reproduce", "OUT=mine").stdout
     assert '--out "results/quick"' in make("-n", "reproduce", "RECORD=1").stdout
     assert '--out "scratch/smoke/synthetic"' in make("-n", "smoke").stdout
-    assert '--only 06 --out "runs/synthetic-quick-study"' in make("-n", "study").stdout
+    assert '--only 06 --out "mine"' in make("-n", "study", "OUT=mine").stdout
     assert '--only 06 --out "results/study"' in make("-n", "study", "RECORD=1").stdout
     assert '--set scheduler="tcp://host:8786"' in make("-n", "study", "SCHEDULER=tcp://host:8786").stdout
     plan = make("-n", "study", "DATA=chips", "FOLDS=0,1").stdout
-    assert '--out "runs/chips-quick-study" --set folds="0,1" --set kind=transfer' in plan
+    assert '--only 06  --set folds="0,1" --set kind=transfer' in plan
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {".venv/", "/runs/", "/scratch/"} <= set(ignored)
 

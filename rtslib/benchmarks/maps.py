@@ -165,7 +165,7 @@ def measure_all(run: str | Path, scene: str | Path, out: str | Path) -> None:
         DataError: the scene's slumps are not known; or as the functions above.
         RtsError: as those.
     """
-    tables, truth = Path(out) / "tables", open_scene(scene).truth
+    tables, truth, made = Path(out) / "tables", open_scene(scene).truth, Run(Path(run)).provenance
     if truth is None:
         raise DataError(scene, "no truth.gpkg", "known slumps to judge the map by")
     with TemporaryDirectory() as maps:
@@ -176,6 +176,6 @@ def measure_all(run: str | Path, scene: str | Path, out: str | Path) -> None:
     print(save_table(worker_table(run, scene), tables / "workers.csv").to_string())
     draw_all(out)
     made_by = {
-        **commit(), **Run(Path(run)).provenance, "image_date": "", "versions": versions(), "hardware": hardware(),
+        **commit(), **made, "image_date": "", "versions": versions(), "hardware": hardware(),
     }  # fmt: skip
     write_json(Path(out) / NAME, {**made_by, "outputs": outputs(Path(out))})

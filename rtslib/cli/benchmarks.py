@@ -27,7 +27,7 @@ def maps(
 def parity(
     commit: Annotated[str, typer.Option(help="Which detectron2 it is: a commit or tag; its rows are replaced.")],
     data: Annotated[list[Path] | None, typer.Option(help="Folder of real chips; may be repeated.")] = None,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/parity/parity.csv"),
+    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("runs/parity/parity.csv"),
 ) -> None:
     """Measure how far our engine and detectron2 differ on the same weights; exit code 2 if over a limit."""
     from rtslib.benchmarks.parity import write_parity

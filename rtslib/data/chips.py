@@ -80,7 +80,7 @@ class ChipSet:
 
     Attributes:
         root: its folder.
-        layout: "challenge", "coco" or "geotiff".
+        layout: key of `rtslib.data.opening.LAYOUTS`.
         bands: names of the bands that every chip has, derived ones included, in array order.
         chips: all chips, ordered by id.
         instances: chip id -> instances, for labelled chips only; () means that there is no slump.

@@ -166,7 +166,8 @@ def _check_choice(count: int, reference: int | None, crs: object, pixel_size: fl
     if not (pixel_size > 0 and math.isfinite(pixel_size)):
         raise ConfigError(f"pixel_size={pixel_size}: give the side of a pixel in map units of {crs}, above 0")
     try:
-        return CRS.from_user_input(crs)
+        with rasterio.Env():  # where PROJ's own words would go to stderr
+            return CRS.from_user_input(crs)
     except CRSError as e:
         raise ConfigError(f"crs={crs!r} is none ({one_line(e)}): give one such as EPSG:3413") from e
 
@@ -204,9 +205,7 @@ def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:
         if name not in BANDS:
             raise DataError(where, f"band {name!r}", listed, "name the bands, - skips one: PATH=red,-,nir")
         if k in alphas:
-            raise DataError(
-                where, f"an alpha band as {name}", "data", "gdal_edit.py -colorinterp_N undefined, or skip it"
-            )
+            raise DataError(where, f"an alpha band as {name}", "data", "gdal_edit.py -colorinterp_N undefined, or skip")
         check_numbers(where, dtype, scale, offset)
         layers.append(Layer(name, path, k, scale, offset, alphas[0] if alphas else 0))
     if not layers:
@@ -236,9 +235,7 @@ def _check_overlap(path: str, source: Grid, grid: Grid) -> None:
     left, bottom, right, top = overlap(path, source, grid)
     if left >= right or bottom >= top:
         bounds = ", ".join(f"{v:g}" for v in array_bounds(grid.height, grid.width, grid.transform))
-        raise DataError(
-            path, "no part of it on the region's grid", f"one that meets {bounds} in {grid.crs}", "leave it out"
-        )
+        raise DataError(path, "no part of it on the region's grid", f"one in {bounds}, {grid.crs}", "leave it out")
 
 
 def _check_terrain(layers: Sequence[Layer], derived: Sequence[str], grid: Grid) -> None:

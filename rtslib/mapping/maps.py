@@ -4,7 +4,7 @@ Each window is read, judged and forgotten (`rtslib.mapping.judging`); what stays
 scene pixels, on disk by blocks of windows (`rtslib.mapping.shards`). After the last block they are joined across seams
 (`rtslib.mapping.seams`), outlined and measured (`rtslib.mapping.polygons`). A map's folder then holds
 
-    detections.gpkg, detections.parquet   the slumps
+    detections.gpkg, detections.parquet   the slumps (`rtslib.mapping.polygons.write_polygons`)
     review.gpkg                           the same, ranked for a reviewer (`rtslib.mapping.review`)
     totals.json                           count and area with their uncertainty (`rtslib.mapping.totals`)
     probability.tif                       if asked for (`rtslib.mapping.probability`)
@@ -81,7 +81,12 @@ def map_region(
     todo = plan(config, region, options, area)
     mark = fingerprint(todo, {k: v for k, v in provenance.items() if k != "image_date"})
     shards = _claim(out, mark, overwrite, resume)
-    markers, new = _done(model, todo, shards, progress)
+    try:
+        markers, new = _done(model, todo, shards, progress)
+    except Exception:
+        if all(finished(shards, block.index) is None for block in todo.blocks):
+            _discard(out)  # nothing to go on with
+        raise
     skipped = sum(m["skipped"] for m in markers)
     if skipped == todo.windows:
         _discard(out)
@@ -125,12 +130,12 @@ def _claim(out: Path, mark: dict[str, Any], overwrite: bool, resume: bool) -> Pa
         if changed:
             raise OutputError(
                 f"{out} cannot be resumed, as {', '.join(changed)} changed since it was started: map with what it was "
-                "started with, or overwrite it"
+                "started with, or overwrite it (--overwrite)"
             )
     elif started.exists() and not overwrite:
-        raise OutputError(f"{out} holds a map that was stopped: resume it, or overwrite it")
+        raise OutputError(f"{out} holds a map that was stopped: resume it (--resume), or overwrite it (--overwrite)")
     elif result.exists() and not overwrite:
-        raise OutputError(f"{result} exists: choose another folder, or overwrite it")
+        raise OutputError(f"{result} exists: choose another folder, or overwrite it (--overwrite)")
     if not (resume and started.exists()) and out.is_dir():
         _discard(out)  # shards without a plan mean nothing
     write_json(started, mark)

@@ -30,8 +30,8 @@ def starts(length: int, window: int, overlap: int) -> list[int]:
     """
     if length < 1 or window < 1 or not 0 <= overlap < window:
         raise ConfigError(
-            f"window={window} and overlap={overlap} do not tile a side of {length} px: "
-            "take a positive window and an overlap from 0 up to, but not including, the window"
+            f"window={window} and overlap={overlap}: take a positive window and an overlap from 0 up to, but not "
+            "including, the window"
         )
     if length <= window:
         return [0]

@@ -50,9 +50,7 @@ class Decision(Model):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training mode, each summed over the detectors; else detections, as `Detector.forward`."""
-        parts = {
-            m: {**batch, "images": {m: batch["images"][m]}, "valid": {m: batch["valid"][m]}} for m in self.detectors
-        }
+        parts = {m: {**batch, **{k: {m: batch[k][m]} for k in ("images", "valid")}} for m in self.detectors}
         answers = {m: detector(parts[m]) for m, detector in self.detectors.items()}
         if self.training:
             names = next(iter(answers.values()))

@@ -14,6 +14,6 @@ def settings(profile: str) -> dict[str, Any]:
     return config.PROFILES[profile]
 
 
-def place(data: str, profile: str) -> Path:
-    """Return the folder of all results and runs of a set and a profile, `runs/SET-PROFILE`; git ignores it."""
-    return files.ROOT / "runs" / f"{Path(data).name if data else 'synthetic'}-{profile}"
+def place(data: str, profile: str, ending: str = "") -> Path:
+    """Return the folder of what is made of a set with a profile, `runs/SET-PROFILE`; git ignores it."""
+    return files.ROOT / "runs" / f"{Path(data).name if data else 'synthetic'}-{profile}{ending}"

@@ -23,11 +23,14 @@ def compare(out: str | Path, record: Path = ROOT / "results") -> str:
         record: folder of the folders on record.
     """
     out, mine = Path(out).resolve(), _described(Path(out))
+    made = _scored(out)
     for folder in sorted(p.parent for p in Path(record).resolve().glob(f"*/{NAME}")):
         theirs = _described(folder)
+        if folder == out or mine[:2] != theirs[:2] or not set(made) <= set(_scored(folder)):
+            continue  # a study is compared with a study, a workbook with a workbook
         rows = _rows(out).join(_rows(folder).add_suffix("_recorded"), how="inner")
         rows = rows[(rows["chips"] == rows["chips_recorded"]) & (rows["instances"] == rows["instances_recorded"])]
-        if folder != out and mine[:2] == theirs[:2] and len(rows):
+        if len(rows):
             seeds = f" (seed {mine[2]}; on record {theirs[2]}, whose intervals are over sites)"
             about = f"compared with {folder.parent.name}/{folder.name}" + ("" if mine == theirs else seeds)
             return f"{about}: {_said(rows)}"
@@ -40,10 +43,14 @@ def _described(folder: Path) -> tuple[str, str, int]:
     return manifest.get("profile", ""), Path(manifest.get("inputs", {}).get("data", "")).name, manifest.get("seed", 0)
 
 
+def _scored(folder: Path) -> dict[str, Path]:
+    """Return the tables of scores that a folder has."""
+    return {name: file for name in TABLES if (file := folder / "tables" / f"{name}.csv").exists()}
+
+
 def _rows(folder: Path) -> pd.DataFrame:
     """Return AP50, its interval, chips and instances by model."""
-    files = [folder / "tables" / f"{name}.csv" for name in TABLES]
-    tables = [pd.read_csv(f).set_index("model") for f in files if f.exists()]
+    tables = [pd.read_csv(file).set_index("model") for file in _scored(folder).values()]
     columns = ["AP50", "AP50_low", "AP50_high", "chips", "instances"]
     rows = pd.concat([pd.DataFrame(columns=columns), *(t[columns] for t in tables)])
     return rows[~rows.index.duplicated()].astype(float)

@@ -234,9 +234,7 @@ class StudyRun:
     @property
     def wanted(self) -> list[tuple[str, dict[str, str]]]:
         """The predictions that a study needs of it: (side, what is hidden)."""
-        sides: list[tuple[str, dict[str, str]]] = [
-            (s, {}) for s in ("val", "test") if s in set(self.study.split["side"])
-        ]
+        sides: list[tuple[str, dict]] = [(s, {}) for s in ("val", "test") if s in set(self.study.split["side"])]
         return sides + [("test", {modality: part}) for modality, part in self.hidden_cases]
 
     @property

@@ -147,9 +147,7 @@ def gain_table(found: dict[str, list[Hits]], draws: dict[str, np.ndarray], refer
     for over in (r for r in references if r in found):
         for name in (n for n in found if n != over):
             if len(found[name]) != len(found[over]):
-                raise ConfigError(
-                    f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: run both on the same"
-                )
+                raise ConfigError(f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: take the same")
             paired = difference(draws[name], draws[over])
             rows.append({"model": name, "over": over, "AP50_gain": mean[name] - mean[over], **paired})
     return pd.DataFrame(rows, columns=["model", "over", "AP50_gain", "low", "high", "share_ahead"])

@@ -2,7 +2,7 @@
 
 A *notebook* is a source, `notebooks/NN_name.ipynb`, kept without outputs, with one cell tagged
 `parameters`. Running it leaves an *executed copy*, `OUT/notebooks/NN_name.ipynb`; one that fails leaves
-`NN_name.failed.ipynb` instead, with the traceback in it. A *profile* (smoke, quick, gpu) sets sizes and
+`NN_name.failed.ipynb` instead, with the traceback in it. A *profile* (smoke, quick, overnight, gpu) sets sizes and
 knobs (`rtslib.config.PROFILES`). Relative paths in notebooks mean the repository root.
 
 papermill (https://papermill.readthedocs.io) executes; what it leaves open is closed here: parameters that
@@ -134,7 +134,8 @@ def run(
         profile: a key of `rtslib.config.PROFILES`.
         data: folder of chips; empty for the embedded landscape.
         seed: of everything random.
-        out: folder for all results; empty for `runs/SET-PROFILE`, which git ignores.
+        out: folder for all results; empty for `runs/SET-PROFILE` (`-study` for `ASKED_FOR` alone, `-seedN` but for 0),
+            which git ignores.
         only: numbers of notebooks to run; empty for all but `ASKED_FOR`.
         extra: further notebook parameters; each notebook that runs must have them.
         timeout: seconds that a cell may take.
@@ -154,7 +155,9 @@ def run(
     if data and not Path(data).is_dir():
         raise DataError(data, "no such folder", "a folder of chips")
     chosen = notebooks(only=only)
-    folder = Path(out) if out else place(data, profile)
+    study = all(notebook.name[:2] in ASKED_FOR for notebook in chosen)
+    ending = ("-study" if study else "") + (f"-seed{seed}" if seed else "")
+    folder = Path(out) if out else place(data, profile, ending)
     values = {"data": _from_root(data), "profile": profile, "seed": seed, "out": _from_root(folder), **(extra or {})}
     for notebook in chosen:
         check_parameters(notebook, values)

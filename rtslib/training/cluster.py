@@ -33,9 +33,7 @@ def client(workers: int, scheduler: str = "") -> Iterator["Client"]:
         try:
             there = Client(scheduler, timeout=30)
         except (OSError, ValueError) as e:
-            raise ConfigError(
-                f"no Dask scheduler answers at {scheduler} ({e}): start one, or leave the address out"
-            ) from e
+            raise ConfigError(f"no Dask scheduler answers at {scheduler} ({e}): start one, or leave it out") from e
         with there:
             yield there
         return

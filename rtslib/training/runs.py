@@ -67,7 +67,9 @@ class Run:
         """Its knobs. Raises DataError: no such folder or no readable config in it; ConfigError: unknown knobs."""
         if not self.folder.is_dir():
             raise DataError(self.folder, "no such folder", "a run's folder, as `train` writes it")
-        return Config.load(self.folder / "config.json")
+        if not (path := self.folder / "config.json").exists():
+            raise DataError(self.folder, "no config.json", "a run's folder, as `train` writes it")
+        return Config.load(path)
 
     @property
     def finished(self) -> bool:

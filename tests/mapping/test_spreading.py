@@ -64,7 +64,7 @@ def test_a_stopped_map_goes_on_and_ends_the_same(scene, tmp_path, whole_map):
         map_scene(Stops(8), CONFIG, scene, out, **KNOBS)
     there = markers(out)
     assert 1 <= len(there) < 9 and not (out / MAP_FILE).exists()
-    with pytest.raises(OutputError, match="holds a map that was stopped: resume it, or overwrite it"):
+    with pytest.raises(OutputError, match=r"holds a map that was stopped: resume it \(--resume\), or overwrite it"):
         map_scene(Threshold(), CONFIG, scene, out, **KNOBS)
     assert markers(out) == there
     model = Threshold()
@@ -223,13 +223,19 @@ def test_workers_make_the_same_map_also_when_one_is_killed(scene, tmp_path, whol
     assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == whole_map
 
 
+def test_a_map_that_could_not_begin_leaves_nothing_to_resume(scene, tmp_path):
+    """So that the command, put right, is not refused."""
+    with pytest.raises(ConfigError, match="workers=0"):
+        map_scene(Spread(Slow(), workers=0), CONFIG, scene, tmp_path / "out", **KNOBS)
+    assert not (tmp_path / "out" / PLAN_FILE).exists()
+    map_scene(Threshold(), CONFIG, scene, tmp_path / "out", **KNOBS)
+
+
 def test_a_local_cluster_by_default_and_errors_of_workers_are_ours(scene, tmp_path, whole_map):
     map_scene(Spread(Slow(), workers=2), CONFIG, scene, tmp_path / "out", **KNOBS)
     assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == whole_map
     with client(1) as there:
         assert len(there.nthreads()) == 1
-    with pytest.raises(ConfigError, match="workers=0"):
-        map_scene(Spread(Slow(), workers=0), CONFIG, scene, tmp_path / "none", **KNOBS)
     bad = np.full((64, 64), 5000, dtype=np.float32)  # metres of relative elevation that none can have
     write(tmp_path / "bad" / "dem.tif", bad)
     with pytest.raises(DataError, match="relative_elevation 5000"):

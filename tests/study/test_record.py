@@ -36,6 +36,16 @@ def test_scores_inside_and_outside_the_recorded_intervals_are_told(tmp_path, rec
     )
 
 
+def test_a_study_is_compared_with_a_study(tmp_path, record):
+    """Both may have a model `rgb` on the same chips: trained once in the one, over seeds in the other."""
+    results(record / "study", "models", model=["rgb"], AP50=[0.2], AP50_low=0.1, AP50_high=0.3)
+    own = results(tmp_path / "own", "models", model=["rgb"], AP50=[0.3])
+    assert compare(own, record).startswith("compared with results/study: 1 of 1")
+    own = results(tmp_path / "book", "04_comparison", model=["rgb"], AP50=[0.3])
+    assert compare(own, record).startswith("compared with results/quick: 0 of 1")
+    assert compare(record / "study", record).startswith("results/ holds no other")
+
+
 def test_what_is_not_on_record_is_not_compared(tmp_path, record):
     nothing = "results/ holds no other scores of this profile and data to compare with"
     other = results(tmp_path / "other", "models", model=["rgb"], AP50=[0.5], data="../shared/data/maxar_rgb")

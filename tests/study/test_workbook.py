@@ -127,6 +127,19 @@ def test_run_writes_copies_log_and_manifest(tmp_path, monkeypatch, capsys):
     assert "2 notebooks" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("only", "seed", "ending"), [("", 0, ""), ("", 2, "-seed2"), ("6", 0, "-study"), ("1,6", 1, "-seed1")]
+)
+def test_results_have_a_folder_by_set_profile_and_seed(tmp_path, monkeypatch, only, seed, ending):
+    for name in ("01_a", "06_b"):
+        make_notebook(tmp_path / f"{name}.ipynb", "data = ''\nprofile = 'quick'\nseed = 0\nout = ''", "print(out)")
+    real = workbook.notebooks
+    monkeypatch.setattr(workbook, "notebooks", lambda only="": real(tmp_path, only))
+    monkeypatch.setattr(workbook, "execute", lambda *args, **knobs: None)
+    monkeypatch.setattr("rtslib.files.ROOT", tmp_path)
+    assert workbook.run("smoke", only=only, seed=seed) == tmp_path / "runs" / f"synthetic-smoke{ending}"
+
+
 def test_run_checks_its_input_first(tmp_path):
     with pytest.raises(WorkbookError, match="no profile 'fast': choose one of "):
         workbook.run("fast", out=str(tmp_path / "out"))
