@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -151,6 +152,26 @@ def test_the_page_holds_everything(page, scene):
     assert sources["true-colour"]["coordinates"] == o.corners()
 
 
+EVIL = "</script><script>window.hacked = 1</script><!--<script>"
+
+
+@pytest.fixture(scope="module")
+def evil_page(scene, detections, tmp_path_factory):
+    """A page whose every text that a user's file can bring tries to end the script."""
+    truth = scene.truth.assign(id=[EVIL, "2"])
+    found = detections.assign(id=[f"{i} {EVIL}" for i in detections["id"]])
+    out = tmp_path_factory.mktemp("evil") / "map.html"
+    return webmap.write_webmap(replace(scene, truth=truth), found, out, f"{EVIL} of mine")
+
+
+def test_texts_of_files_stay_texts(page, evil_page):
+    def scripts(path):
+        return re.findall(r"<script|</script|<!--", path.read_text(encoding="utf-8"))
+
+    assert scripts(evil_page) == scripts(page)
+    assert evil_page.read_text(encoding="utf-8").count("window.hacked") >= 5
+
+
 def test_the_page_in_a_notebook_is_one_frame(page):
     html = webmap.inline(page).data
     assert html.startswith("<div><iframe") and html.count("<iframe") == 1 and "srcdoc=" in html
@@ -260,6 +281,14 @@ def test_the_map_in_a_browser(browser, page, detections, scene):
     settle(tab)
     assert drawn(tab, "detections-line") == [] and drawn(tab, "truth-line") == []
     assert away == [] and errors == []
+    tab.close()
+
+
+def test_texts_of_files_stay_texts_in_a_browser(browser, evil_page):
+    tab, away, errors = opened(browser, evil_page)
+    assert tab.locator("#rts-panel h1").inner_text() == f"{EVIL} of mine"
+    assert f"Known slump {EVIL}" in drawn(tab, "truth-line")
+    assert tab.evaluate("() => window.hacked") is None and away == [] and errors == []
     tab.close()
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 WEB_MERCATOR, LON_LAT = CRS.from_epsg(3857), CRS.from_epsg(4326)
 _PANEL = "@@rtslib panel@@"
+#: A file's texts get into the page's script, where a `<` could end it (`</script>`): it travels through leafmap as the
+#: first and ends as the second, which JavaScript reads as `<`.
+_LESS, _SAFE = "\ue000", "\\u003c"
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,8 @@ def _add_polygons(m: Any, scene: Scene, detections: "gpd.GeoDataFrame", least: f
     entries = []
     for name, frame, (fill, line), colour, dashed in groups:
         source = fill.removesuffix("-fill")
-        m.add_source(source, {"type": "geojson", "data": geojson(frame, name)})
+        data = json.loads(json.dumps(geojson(frame, name)).replace("<", _LESS))
+        m.add_source(source, {"type": "geojson", "data": data})
         shown = colour if dashed else ramp
         m.add_layer({"id": fill, "type": "fill", "source": source, "paint": {"fill-color": shown}},
                     opacity=0 if dashed else 0.18)  # fmt: skip
@@ -226,9 +230,8 @@ def _with_panel(page: str, spec: dict) -> str:
     mark = json.dumps(_PANEL)
     if page.count(mark) != 1 or page.count("</head>") + page.count("<body>") < 1:
         raise OutputError("leafmap's page has another form than the map needs: install the locked versions")
-    safe = json.dumps(spec).replace("</", "<\\/")  # a title must not end the script
     script = webpanel.SCRIPT[webpanel.SCRIPT.index("(map, spec)") :].strip()
-    call = f"(e) => ({script})(e.target, {safe})"
-    page = page.replace(mark, call)
+    call = f"(e) => ({script})(e.target, {json.dumps(spec).replace('<', _SAFE)})"
+    page = page.replace(json.dumps(_LESS)[1:-1], _SAFE).replace(mark, call)
     head = f"<style>\n{webpanel.STYLE}</style>\n<script>\n{webpanel.CHECK}</script>\n"
     return page.replace("<body>", f"{head}<body>", 1)
