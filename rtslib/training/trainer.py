@@ -95,7 +95,7 @@ def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
     chips = {side: [c for c in chipset.chips if c.id in ids] for side, ids in sides.items()}
     if not chips.get("train"):
         raise TrainingError(f"{chipset.root}: the split has no training chips")
-    config = with_statistics(recipe.config, chipset, chips["train"])
+    config = with_statistics(recipe.config.updated(temperature=1.0), chipset, chips["train"])  # a run's has one
     torch.manual_seed(config.seed)
     model = build_model(config)
     if recipe.start:

@@ -243,6 +243,17 @@ def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
         initialise(build_model(other.updated(fpn_channels=48)), starts({"all": unimodal / "rgb"}))
 
 
+def test_knobs_of_a_finished_run_bring_no_temperature_along(data, tmp_path, monkeypatch):
+    """`train --config RUN/config.json` is the same training as the run's."""
+    monkeypatch.setattr("rtslib.training.trainer.fit_temperature", lambda scores, right: 1 + float(max(scores)))
+    chips, knobs = open_chips(data), config(data, "rgb", epochs=1, score_thresh=0.0, val_fraction=0.4)
+    first = Run(train(chips, tmp_path / "first", knobs, progress=False))
+    again = Run(train(chips, tmp_path / "again", first.config.updated(temperature=3.0), progress=False))
+    assert again.config == first.config and "fitted on" in again.record["calibration"]
+    kept, anew = (read_json(run.predictions("val")) for run in (first, again))
+    assert kept == anew
+
+
 def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatch):
     """The temperature is kept with the run and scales what the loaded model says; without a side there is none."""
     monkeypatch.setattr("rtslib.training.trainer.fit_temperature", lambda scores, right: 2.0)
