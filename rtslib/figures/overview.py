@@ -1,6 +1,6 @@
 """Overviews: a scene as a picture small enough for a screen, in true colour or as shaded relief.
 
-An *overview* is a block average of the bands at a whole-number reduction, read strip by strip, so that no
+An *overview* is a block average of the bands at a whole-number reduction, read tile by tile, so that no
 full raster is held. A *stretch* turns its physical values into brightness between the 1st and the 99th
 percentile, the same for all three colours so that hues stay. Nodata stays empty (NaN, then transparent).
 
@@ -35,11 +35,12 @@ def read_overview(stack: Stack, bands: Sequence[str], longest: int = 1600) -> tu
     k = math.ceil(max(stack.height, stack.width) / longest)
     height, width = max(stack.height // k, 1), max(stack.width // k, 1)
     out = np.empty((len(bands), height, width), dtype=np.float32)
-    rows = max(256 // k, 1)
-    for r in range(0, height, rows):
-        n = min(rows, height - r)
-        full = stack.read(bands, Window(0, r * k, min(width * k, stack.width), min(n * k, stack.height)))
-        out[:, r : r + n] = _block_mean(full, k)
+    step = max(512 // k, 1)  # a tile, not a strip: what is held does not grow with the width
+    for r in range(0, height, step):
+        for c in range(0, width, step):
+            h, w = min(step, height - r), min(step, width - c)
+            full = stack.read(bands, Window(c * k, r * k, min(w * k, stack.width), min(h * k, stack.height)))
+            out[:, r : r + h, c : c + w] = _block_mean(full, k)
     return out, stack.transform @ Affine.scale(k)
 
 

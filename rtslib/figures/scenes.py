@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from rasterio.windows import Window
+from scipy.spatial import cKDTree
 
 from rtslib.data.scenes import Scene
 from rtslib.figures import overview
@@ -89,12 +90,13 @@ def zooms(scene: Scene, detections: "gpd.GeoDataFrame", most: int = 3) -> list[W
     cols, rows = ~scene.stack.transform @ ((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
     left = np.clip(cols - side / 2, 0, scene.stack.width - side).astype(int)
     top = np.clip(rows - side / 2, 0, scene.stack.height - side).astype(int)
-    inside = (np.abs(cols - left[:, None] - side / 2) < side / 2) & (np.abs(rows - top[:, None] - side / 2) < side / 2)
+    middles = np.column_stack([left + side / 2, top + side / 2])
+    near = cKDTree(np.column_stack([cols, rows])).query_ball_point(middles, side / 2, p=np.inf, return_length=True)
     chosen: list[int] = []
-    for k in np.argsort(-inside.sum(axis=1), kind="stable"):
-        if all(max(abs(left[k] - left[j]), abs(top[k] - top[j])) >= side for j in chosen):
+    for k in np.argsort(-near, kind="stable"):
+        if len(chosen) < most and all(max(abs(left[k] - left[j]), abs(top[k] - top[j])) >= side for j in chosen):
             chosen.append(int(k))
-    return [Window(int(left[k]), int(top[k]), side, side) for k in chosen[:most]]
+    return [Window(int(left[k]), int(top[k]), side, side) for k in chosen]
 
 
 class _Picture:
@@ -117,11 +119,13 @@ class _Picture:
         (left, top), (right, bottom) = transform @ (0, 0), transform @ (w, h)
         axes.set_facecolor("#eceff1")
         axes.imshow(overview.to_rgba(values, *limits), extent=(left, right, bottom, top), interpolation="nearest")
-        for shape, score in zip(self.detections.geometry, self.detections["score"], strict=True):
-            _outline(axes, shape, "#00000090", width + 1)
-            _outline(axes, shape, self.ramp.to_rgba(score), width)
-        for shape in self.scene.truth.geometry if self.scene.truth is not None else ():
-            _outline(axes, shape, TRUTH_COLOUR, 0.7 * width, (0, (4, 2.5)))
+        here = shapely.box(left, bottom, right, top)
+        found = self.detections[self.detections.intersects(here)]
+        _outline(axes, found.geometry, "#00000090", width + 1)
+        _outline(axes, found.geometry, self.ramp.to_rgba(found["score"]), width)
+        if self.scene.truth is not None:
+            known = self.scene.truth.geometry[self.scene.truth.intersects(here)]
+            _outline(axes, known, TRUTH_COLOUR, 0.7 * width, (0, (4, 2.5)))
         axes.set(xlim=(left, right), ylim=(bottom, top))
         for spine in axes.spines.values():
             spine.set_color("#90a4ae")
@@ -165,11 +169,15 @@ def round_down(value: float) -> float:
     return next(f * power for f in (5, 2, 1) if f * power <= value * (1 + 1e-9))
 
 
-def _outline(axes: "Axes", shape: shapely.Geometry, colour: object, width: float, dash: object = "-") -> None:
-    """Draw all rings of a polygon."""
-    for part in shapely.get_parts(shape):
-        for ring in (part.exterior, *part.interiors):
-            axes.plot(*ring.xy, color=colour, linewidth=width, linestyle=dash, solid_joinstyle="round")
+def _outline(axes: "Axes", shapes: "gpd.GeoSeries", colours: Any, width: float, dash: Any = "-") -> None:
+    """Draw all rings of polygons at once, in one colour or in a colour each."""
+    from matplotlib.collections import LineCollection
+
+    parts, of_shape = shapely.get_parts(shapes.to_numpy(), return_index=True)
+    rings, of_part = shapely.get_rings(parts, return_index=True)
+    each = colours if isinstance(colours, str) else colours[of_shape[of_part]]
+    lines = [shapely.get_coordinates(ring) for ring in rings]
+    axes.add_collection(LineCollection(lines, colors=each, linewidths=width, linestyles=[dash], joinstyle="round"))
 
 
 def _halo() -> list:
