@@ -7,6 +7,7 @@ Batch arithmetic: one epoch is ceil(training chips / batch_size) optimiser steps
 smaller batch; `epochs` x training chips = *passes*, the unit in which training costs are compared.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -138,6 +139,11 @@ class Config(BaseModel):
     def save(self, path: str | Path) -> None:
         """Write all knobs as JSON, whole or not at all. Raises OutputError."""
         write_json(path, self.model_dump())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (64 hexadecimal digits) of all knobs but `workers`, which changes no result."""
+        return hashlib.sha256(self.model_dump_json(exclude={"workers"}).encode()).hexdigest()
 
     def updated(self, **values: Any) -> "Config":
         """Return a checked copy with some knobs changed. Raises ConfigError."""

@@ -96,7 +96,7 @@ def measure_map(
 def map_once(given: dict[str, Any]) -> None:
     """Map once in this process and print what `measure_map` returns as JSON; `given` holds its arguments."""
     run, out, workers = Run(Path(given["run"]).resolve()), Path(given["out"]), given["workers"]
-    load = FromRun(str(run))
+    load = FromRun(str(run), run.digest)
     model = Spread(load, workers, threads=1) if workers else load()
     start = time.monotonic()
     found = map_region(model, run.config, open_scene(given["scene"]).stack, out, options=Options(**given["options"]))

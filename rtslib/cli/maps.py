@@ -56,7 +56,7 @@ def map_(
         _refuse_unread(place, config)
     if absent := absent_from(config, place.stack):
         note(check_absent(config, absent))
-    load = FromRun(str(run.resolve()))
+    load = FromRun(str(run.resolve()), made.digest)
     model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
     found = map_region(
         model, config, place.stack, out, options=options, area=area, overwrite=overwrite, resume=resume,

@@ -79,7 +79,8 @@ def map_region(
     """
     out, provenance, start = Path(out), dict(provenance or {}), time.monotonic()
     todo = plan(config, region, options, area)
-    mark = fingerprint(todo, {k: v for k, v in provenance.items() if k != "image_date"})
+    model_is = {k: v for k, v in provenance.items() if k != "image_date"}
+    mark = fingerprint(todo, {**model_is, "config_sha256": config.digest})
     shards = _claim(out, mark, overwrite, resume)
     try:
         markers, new = _done(model, todo, shards, progress)

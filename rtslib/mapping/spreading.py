@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rtslib.errors import ConfigError, one_line
+from rtslib.errors import ConfigError, WeightsError, one_line
 from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Block, Plan
 from rtslib.mapping.shards import finished
@@ -30,13 +30,23 @@ _LOADED: dict[Any, Model] = {}
 
 @dataclass(frozen=True)
 class FromRun:
-    """Loads the model of a run, on the GPU if there is one."""
+    """Loads the model of a run, on the GPU if there is one.
+
+    Args:
+        run: its folder.
+        digest: `rtslib.training.runs.Run.digest`, by which a worker knows that what it has loaded is another model, or
+            that its own view of the folder is; empty: not known.
+    """
 
     run: str
+    digest: str = ""
 
     def __call__(self) -> Model:
-        """Return the model. Raises as `rtslib.training.weights.load_model`."""
-        return load_onto_device(Run(Path(self.run)))
+        """Return the model. Raises WeightsError if the run is another one now; or as `load_model`."""
+        run = Run(Path(self.run))
+        if self.digest and run.digest != self.digest:
+            raise WeightsError(f"{run}: its weights or knobs changed since the map began: map anew (--overwrite)")
+        return load_onto_device(run)
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,7 @@ def _do(load: Callable[[], Model], todo: Plan, block: Block, shards: str, thread
         return there
     torch.set_num_threads(threads)
     if load not in _LOADED:
+        _LOADED.clear()  # one model is in memory, however many maps a worker lives through
         _LOADED[load] = load()
     markers: list[dict] = []
     run_blocks(_LOADED[load], todo, [block], shards, markers.append)

@@ -86,6 +86,11 @@ class Run:
         """What tells the polygons of its model from others: `run_id` and `model_sha256`. Raises DataError."""
         return {"run_id": self.record.get("key", "")[:12], "model_sha256": sha256(self.weights)}
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its model: weights and knobs, with the temperature. Raises DataError if it has none."""
+        return hashlib.sha256(f"{sha256(self.weights)} {self.config.digest}".encode()).hexdigest()
+
     def predictions(self, side: str, hidden: Mapping[str, str] | None = None) -> Path:
         """Return where it keeps its predictions on a side of its split; `hidden`: modality -> part it did without."""
         without = "".join(f"-{m}-{part}" for m, part in (hidden or {}).items())

@@ -17,12 +17,14 @@ from dask.distributed import Client, LocalCluster
 
 from helpers.maps import CONFIG, Slow, Threshold, blobs, map_scene, on_ground, write
 from rtslib.config import Config
-from rtslib.errors import ConfigError, DataError, MissingModalityError, OutputError
+from rtslib.errors import ConfigError, DataError, MissingModalityError, OutputError, WeightsError
+from rtslib.mapping import spreading
 from rtslib.mapping.maps import MANIFEST, PLAN_FILE, SHARDS
-from rtslib.mapping.plan import Options
+from rtslib.mapping.plan import Block, Options
 from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE
-from rtslib.mapping.spreading import Spread
+from rtslib.mapping.spreading import FromRun, Spread
 from rtslib.training.cluster import client
+from rtslib.training.runs import Run
 
 KNOBS = {"window": 64, "overlap": 24, "block": 2, "batch_size": 2}  # 6 x 6 windows in 9 blocks
 
@@ -101,6 +103,10 @@ def test_a_map_does_not_go_on_with_something_else(scene, tmp_path):
             map_scene(
                 Threshold(), CONFIG, scene, out, resume=True, **{"provenance": {"model_sha256": "a"}, **KNOBS, **change}
             )
+    for knobs in ({"temperature": 2.0}, {"score_thresh": 0.2}):  # else half of the scores would mean something else
+        with pytest.raises(OutputError, match="cannot be resumed, as config_sha256 changed"):
+            map_scene(Threshold(), CONFIG.updated(**knobs), scene, out, resume=True,
+                      provenance={"model_sha256": "a"}, **KNOBS)  # fmt: skip
     os.utime(scene / "dem.tif", (1, 1))
     with pytest.raises(OutputError, match=r"cannot be resumed, as files\..*dem.tif changed"):
         map_scene(Threshold(), CONFIG, scene, out, resume=True, provenance={"model_sha256": "a"}, **KNOBS)
@@ -221,6 +227,33 @@ def test_workers_make_the_same_map_also_when_one_is_killed(scene, tmp_path, whol
         got = map_scene(spread, CONFIG, scene, tmp_path / "out", progress=kill_one, **KNOBS)
     assert killed and got.attrs["counts"]["blocks"] == 9
     assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == whole_map
+
+
+def test_a_worker_that_lives_on_loads_what_has_changed(tmp_path, monkeypatch):
+    """A worker of a cluster outlives a run that is trained anew in the same folder."""
+    (run := Run(tmp_path)).weights.write_bytes(b"first")
+    CONFIG.save(tmp_path / "config.json")
+    loaded, judged = [], []
+    monkeypatch.setattr(
+        spreading, "load_onto_device", lambda run: loaded.append(run.weights.read_bytes()) or loaded[-1]
+    )
+    monkeypatch.setattr(spreading, "run_blocks", lambda model, *rest: judged.append(model) or rest[-1]({}))
+    monkeypatch.setattr(spreading, "_LOADED", {})
+
+    def judge(load):
+        return spreading._do(load, None, Block(0, ()), str(tmp_path / "shards"), 1)
+
+    before = FromRun(str(run), run.digest)
+    judge(before)
+    judge(before)
+    run.weights.write_bytes(b"again")
+    judge(FromRun(str(run), run.digest))
+    assert loaded == [b"first", b"again"] and judged == [b"first", b"first", b"again"]
+    with pytest.raises(WeightsError, match="changed since the map began"):
+        judge(before)
+    old = run.digest
+    CONFIG.updated(temperature=2.0).save(tmp_path / "config.json")
+    assert run.digest != old
 
 
 def test_a_map_that_could_not_begin_leaves_nothing_to_resume(scene, tmp_path):
