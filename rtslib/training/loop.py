@@ -6,6 +6,7 @@ a run that is killed and resumed at an epoch's start ends with the same weights 
 
 import logging
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -168,6 +169,17 @@ class EpochLog(Callback):
         write_log(self.path, [*rows, {**row, **means}])
 
 
+class EpochLines(Callback):
+    """A line an epoch on stderr, for logs."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Say where the training is."""
+        loss = float(trainer.callback_metrics["loss"])
+        print(
+            f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: loss {loss:.3f}", file=sys.stderr, flush=True
+        )
+
+
 class LastCheckpoint(Callback):
     """`last.ckpt` after every epoch, whole or not at all; what a resumed run starts from."""
 
@@ -187,7 +199,7 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
         model: in training mode; `model.config` holds the knobs.
         chipset: opened data; chips: side -> those of it.
         out: folder of log and checkpoint.
-        progress: show a progress bar.
+        progress: show a progress bar, or a line an epoch where stderr is a file.
 
     Returns:
         The number of optimiser steps.
@@ -198,8 +210,9 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
     callbacks: list[Callback] = [EpochLog(out / "log.csv"), LastCheckpoint(out / "last.ckpt")]
     if config.ema:
         callbacks.insert(0, EMAWeightAveraging(decay=averaging_decay(config, steps)))
+    shown = sys.stderr.isatty() or "ipykernel" in sys.modules  # a bar in a file is a line a step
     if progress:
-        callbacks.append(TQDMProgressBar())
+        callbacks.append(TQDMProgressBar() if shown else EpochLines())
     precision: Any = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
@@ -210,7 +223,7 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
         trainer = L.Trainer(
             default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,
             gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
-            enable_progress_bar=progress, enable_model_summary=False, check_val_every_n_epoch=config.val_every or 1,
+            enable_progress_bar=progress and shown, enable_model_summary=False, check_val_every_n_epoch=config.val_every or 1,
             num_sanity_val_steps=0, log_every_n_steps=1, deterministic=False,
         )  # fmt: skip
         last = out / "last.ckpt"
@@ -232,6 +245,7 @@ def _loaders(
     )  # fmt: skip
     shared: dict[str, Any] = {
         "collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available(),
+        "persistent_workers": config.workers > 0,  # they keep what they have read; the epoch reaches them
     }  # fmt: skip
     loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
     if not (config.val_every and chips.get("val")):

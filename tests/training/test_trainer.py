@@ -243,6 +243,12 @@ def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
         initialise(build_model(other.updated(fpn_channels=48)), starts({"all": unimodal / "rgb"}))
 
 
+def test_a_log_gets_a_line_an_epoch(data, tmp_path, capsys):
+    train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=2, workers=1))
+    said = capsys.readouterr().err
+    assert [line.split(":")[0] for line in said.splitlines()] == ["epoch 1 of 2", "epoch 2 of 2"]
+
+
 def test_knobs_of_a_finished_run_bring_no_temperature_along(data, tmp_path, monkeypatch):
     """`train --config RUN/config.json` is the same training as the run's."""
     monkeypatch.setattr("rtslib.training.trainer.fit_temperature", lambda scores, right: 1 + float(max(scores)))
