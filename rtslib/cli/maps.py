@@ -72,19 +72,19 @@ def review(folder: MapFolder) -> None:
     """Apply a reviewer's decisions to a map, and count them."""
     from rtslib.evaluation.maps import read_map
     from rtslib.files import whole
-    from rtslib.mapping.maps import REVIEW
+    from rtslib.mapping.maps import REVIEW, REVIEWED
     from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER
     from rtslib.mapping.review import apply_review, precision_so_far, read_review
 
     decided = read_review(folder / REVIEW)
     kept = apply_review(read_map(folder / MAP_FILE), decided)
-    with whole(folder / "reviewed.gpkg") as part:
+    with whole(folder / REVIEWED) as part:
         kept.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
     said = precision_so_far(decided)
     print(f"{folder / REVIEW}: {said['reviewed']} of {len(decided)} reviewed, {said['accepted']} of these accepted")
     if said["precision"] is not None:
         print("precision of those reviewed: {precision:.2f} (95 %: {low:.2f} to {high:.2f})".format(**said))
-    print(f"{folder / 'reviewed.gpkg'}: {len(kept)} slumps")
+    print(f"{folder / REVIEWED}: {len(kept)} slumps")
 
 
 @app.command()
@@ -100,13 +100,14 @@ def arts(
     from rtslib.evaluation.maps import read_map
     from rtslib.files import whole
     from rtslib.mapping.arts import to_arts
+    from rtslib.mapping.maps import ARTS, REVIEWED
     from rtslib.mapping.polygons import MAP_FILE
 
-    source = folder / "reviewed.gpkg" if (folder / "reviewed.gpkg").exists() else folder / MAP_FILE
+    source = folder / REVIEWED if (folder / REVIEWED).exists() else folder / MAP_FILE
     frame = to_arts(read_map(source), region, creator, date, sensor, resolution)
-    with whole(folder / "arts.gpkg") as part:
+    with whole(folder / ARTS) as part:
         frame.to_file(part, layer="arts", driver="GPKG")
-    print(f"{folder / 'arts.gpkg'}: {len(frame)} slumps of {source.name}")
+    print(f"{folder / ARTS}: {len(frame)} slumps of {source.name}")
 
 
 def score_map(found: Path, truth: Path, aoi: Path | None, as_json: bool) -> str:

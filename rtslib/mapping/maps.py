@@ -46,6 +46,10 @@ PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.j
 #: Called with (windows done, windows in all) after each block.
 Progress = Callable[[int, int], None]
 
+#: What is made of a map: an earlier one's would contradict the new one beside it.
+REVIEWED, ARTS = "reviewed.gpkg", "arts.gpkg"
+MADE_OF_MAP = (REVIEWED, ARTS, "map.html", "map.png", PROBABILITY_FILE)
+
 
 def map_region(
     model: Model | Spread, config: Config, region: Stack, out: str | Path, *, options: Options = Options(),
@@ -156,6 +160,8 @@ def _discard(out: Path) -> None:
 def _write(frame: "gpd.GeoDataFrame", todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
     """Write all results but the shards, the manifest last."""
     write_review(frame, out / REVIEW)  # first, as it refuses where a reviewer has it open
+    for name in MADE_OF_MAP:
+        (out / name).unlink(missing_ok=True)
     files = [*write_polygons(frame, out), TOTALS]
     write_json(out / TOTALS, totals(frame["score"].to_numpy(), frame["area_m2"].to_numpy()))
     if todo.options.probability:

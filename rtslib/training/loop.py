@@ -174,10 +174,8 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Say where the training is."""
-        loss = float(trainer.callback_metrics["loss"])
-        print(
-            f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: loss {loss:.3f}", file=sys.stderr, flush=True
-        )
+        done, loss = trainer.current_epoch + 1, float(trainer.callback_metrics["loss"])
+        print(f"epoch {done} of {trainer.max_epochs}: loss {loss:.3f}", file=sys.stderr, flush=True)
 
 
 class LastCheckpoint(Callback):
@@ -223,8 +221,9 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
         trainer = L.Trainer(
             default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,
             gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
-            enable_progress_bar=progress and shown, enable_model_summary=False, check_val_every_n_epoch=config.val_every or 1,
-            num_sanity_val_steps=0, log_every_n_steps=1, deterministic=False,
+            enable_progress_bar=progress and shown, enable_model_summary=False,
+            check_val_every_n_epoch=config.val_every or 1, num_sanity_val_steps=0, log_every_n_steps=1,
+            deterministic=False,
         )  # fmt: skip
         last = out / "last.ckpt"
         lit = Lit(model, steps, truth)

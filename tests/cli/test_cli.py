@@ -314,20 +314,14 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     code, said, _ = call(capsys, "review", out)
     assert code == 0 and f"1 of {len(got)} reviewed, 0 of these accepted" in said
     assert len(gpd.read_file(out / "reviewed.gpkg")) == len(got) - 1
-    ours = [
-        "--region",
-        "Nowhere",
-        "--creator",
-        "Me",
-        "--date",
-        "2024-07-15",
-        "--sensor",
-        "PlanetScope",
-        "--resolution",
-        4,
-    ]
+    ours = ["--region", "Nowhere", "--creator", "Me", "--date", "2024-07-15", "--sensor", "PlanetScope",
+            "--resolution", 4]  # fmt: skip
     assert call(capsys, "arts", out, *ours)[0] == 0
     assert gpd.read_file(out / "arts.gpkg")["TrainClass"].tolist() == ["Positive"] * (len(got) - 1)
+    assert call(capsys, *args, *sources, "--out", out, "--overwrite")[0] == 0
+    assert not (out / "reviewed.gpkg").exists() and not (out / "arts.gpkg").exists()  # of the map before
+    assert call(capsys, "arts", out, *ours)[0] == 0
+    assert len(gpd.read_file(out / "arts.gpkg")) == len(got)
     judged = ["evaluate", "--map", out / "detections.gpkg", "--truth", scene / "truth.gpkg"]
     code, said, _ = call(capsys, *judged, "--json")
     assert code == 0 and json.loads(said)["detections"] == len(got)
