@@ -7,8 +7,9 @@ divides the logit of every score by one number T > 0:
     score' = sigmoid(logit(score) / T)
 
 T is fitted on the validation side, which the weights were not trained on, by the least negative log-likelihood
-of right and wrong. The order of scores does not change, so no average precision does. T > 1 pulls scores to
-0.5, T < 1 pushes them away from it; it cannot move them across 0.5.
+of right and wrong. One model's scores keep their order, so its average precision stays; pooled with those of a model
+with another T (the folds of cross-validation), they would not. T > 1 pulls scores to 0.5, T < 1 pushes them away from
+it; it cannot move them across 0.5.
 
 The *expected calibration error* is the mean distance between a bin's share of right detections and its mean
 score, weighted by the bin's number of detections, over ten bins of equal width.

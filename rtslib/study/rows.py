@@ -2,11 +2,14 @@
 
 A run of cross-validation is its folds together: each chip is judged by the model that did not train on its fold, and
 one score is computed over all chips. Score thresholds and temperatures come from each model's own validation side,
-never from the test side.
+never from the test side. Average precision ranks the detections of all folds together, so it takes their scores from
+before temperature scaling: a fold whose validation side had no right detection keeps temperature 1 where others have
+0.3, and would go to one end of the ranking.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,9 +51,16 @@ class Judged:
     threshold: dict[int, float]
     temperature: dict[int, float]
 
+    @cached_property
+    def raw(self) -> list[dict]:
+        """The results with their scores from before temperature scaling."""
+        inverse = {chip: 1 / t for chip, t in self.temperature.items()}
+        scores = _scaled([r["score"] for r in self.results], [inverse[r["image_id"]] for r in self.results])
+        return [{**r, "score": s} for r, s in zip(self.results, scores.tolist(), strict=True)]
+
     def hits(self, iou: float = 0.5) -> Hits:
-        """Match detections and instances at an IoU, for average precision and its intervals."""
-        return hits(self.gt, self.results, self.groups, iou)
+        """Match `raw` and instances at an IoU, for average precision and its intervals."""
+        return hits(self.gt, self.raw, self.groups, iou)
 
 
 def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None) -> Judged:
@@ -95,7 +105,7 @@ def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]])
         right detections there; temperature, ECE_before and ECE_after it; chips, instances; costs: image passes and
         seconds of all folds together, seconds a step, the highest peak of memory.
     """
-    scores, config = evaluate(judged.gt, judged.results), judged.runs[0].config
+    scores, config = evaluate(judged.gt, judged.raw), judged.runs[0].config
     costs = pd.DataFrame([run.cost() for run in judged.runs])
     return {
         "model": judged.name, "seed": judged.seed,
@@ -113,36 +123,38 @@ def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]])
 
 def curve_rows(judged: Judged) -> pd.DataFrame:
     """Return the precision-recall curve at IoU 0.5: model, seed, recall, precision (101 rows)."""
-    recall, precision = pr_curve(judged.gt, judged.results)
+    recall, precision = pr_curve(judged.gt, judged.raw)
     return pd.DataFrame({"model": judged.name, "seed": judged.seed, "recall": recall, "precision": precision})
 
 
 def reliability_rows(judged: Judged) -> pd.DataFrame:
     """Return bins of the scores before and after temperature scaling: model, seed, when, low, high, count, score,
     right."""
-    found, before = judged.hits(), _before(judged)
-    parts = [
-        pd.DataFrame(reliability(s, found.right)).assign(when=w)
-        for w, s in (("before", before), ("after", found.scores))
-    ]
+    found = judged.hits()
+    pairs = (("before", found.scores), ("after", _after(judged, found)))
+    parts = [pd.DataFrame(reliability(scores, found.right)).assign(when=when) for when, scores in pairs]
     return pd.concat(parts).assign(model=judged.name, seed=judged.seed)
 
 
-def _before(judged: Judged) -> np.ndarray:
-    """Return the scores of `Judged.hits` as they were before temperature scaling."""
-    found = judged.hits()
-    scale, scores = np.array([judged.temperature[c] for c in found.chips]), found.scores.copy()
-    for t in np.unique(scale):
-        scores[scale == t] = tempered(torch.tensor(scores[scale == t]), 1 / t).numpy()
-    return scores
+def _after(judged: Judged, found: Hits) -> np.ndarray:
+    """Return the scores of `Judged.hits` as a user gets them, scaled by the temperature of each chip's model."""
+    return _scaled(found.scores, [judged.temperature[c] for c in found.chips])
+
+
+def _scaled(scores: Sequence[float] | np.ndarray, temperatures: Sequence[float]) -> np.ndarray:
+    """Scale scores (n,) by a temperature each."""
+    out, each = np.array(scores, dtype=np.float64), np.array(temperatures)
+    for t in np.unique(each):
+        out[each == t] = tempered(torch.tensor(out[each == t]), float(t)).numpy()
+    return out
 
 
 def _calibration(judged: Judged) -> dict[str, float | None]:
     found = judged.hits()
     return {
         "temperature": float(np.mean(list(judged.temperature.values()))),
-        "ECE_before": calibration_error(_before(judged), found.right),
-        "ECE_after": calibration_error(found.scores, found.right),
+        "ECE_before": calibration_error(found.scores, found.right),
+        "ECE_after": calibration_error(_after(judged, found), found.right),
     }
 
 

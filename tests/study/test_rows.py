@@ -1,11 +1,15 @@
 """The row of a run, on hand-made answers."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from helpers.chip_folders import box_mask
 from helpers.scored import truth_and_results
 from rtslib.data.masks import encode
-from rtslib.study.rows import Judged, _at_threshold, curve_rows, reliability_rows
+from rtslib.evaluation.bootstrap import average_precision, hits
+from rtslib.study.rows import Judged, _at_threshold, _scaled, curve_rows, reliability_rows
 
 
 def judged(scores_right, scores_wrong, threshold, temperature=1.0):
@@ -27,6 +31,22 @@ def test_a_map_is_judged_at_the_thresholds_of_validation():
     assert (row["precision"], row["recall"]) == (pytest.approx(2 / 3), 0.5) and row["F1"] == pytest.approx(4 / 7)
     assert row["boundary_iou"] == 1.0
     assert _at_threshold(judged([0.2], [], 0.5)) == {"precision": None, "recall": 0.0, "F1": 0.0, "boundary_iou": None}
+
+
+def test_folds_are_ranked_by_the_scores_before_scaling():
+    """One model in two folds: a fold without a right detection to fit a temperature by must not lose its place."""
+    one = judged([0.9, 0.6], [0.7, 0.5], 0.5)
+    split = {1: 1.0, 2: 1.0, 3: 0.3, 4: 0.3}  # chips 3 and 4 are of the fold that has a temperature
+    scaled = [{**r, "score": float(_scaled([r["score"]], [split[r["image_id"]]])[0])} for r in one.results]
+    folds = replace(one, results=scaled, temperature=split)
+    assert average_precision(folds.hits()) == average_precision(one.hits()) != pooled(scaled, one)
+    assert np.allclose(sorted(folds.hits().scores), [0.5, 0.6, 0.7, 0.9])
+    assert curve_rows(folds).equals(curve_rows(one))
+
+
+def pooled(results, one):
+    """Average precision as it was, over scores of different scales."""
+    return average_precision(hits(one.gt, results, one.groups))
 
 
 def test_scores_before_scaling_are_recovered():
