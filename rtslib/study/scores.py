@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, difference, hits, interval
+from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, difference, hits
 from rtslib.evaluation.coco import evaluate, pr_curve
 from rtslib.evaluation.threshold import best_threshold
 from rtslib.study.study import StudyRun
@@ -32,7 +32,7 @@ def score(run: StudyRun, side: str = "test") -> dict[str, Any]:
         DataError: the side has no chips.
     """
     scores = evaluate(run.study.chipset.coco(run.study.chips(side)), run.predictions(side))
-    low, high = interval(ap_draws([_hits(run, side)]))
+    low, high = ap_draws([_hits(run, side)]).interval()
     config = run.made.config
     return {
         "model": run.name, "modalities": "+".join(config.modalities),
@@ -48,7 +48,7 @@ def gains(run: StudyRun, others: Sequence[StudyRun], side: str = "test") -> pd.D
 
     Returns:
         One row per other run: model, over, AP50_gain (fractions; positive where `run` is ahead), low and high
-        (95 % interval), and share_ahead, that of the samples in which it is.
+        (95 % interval over site groups), and seeds_ahead: 1 where it is, else 0.
     """
     own, rows = _hits(run, side), []
     draws = ap_draws([own])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rtslib.data.splits import folds_by_group
 from rtslib.errors import ConfigError
-from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, difference, interval
+from rtslib.evaluation.bootstrap import Drawn, Hits, ap_draws, average_precision, difference
 from rtslib.files import save_table
 from rtslib.models.macs import pyramid_macs
 from rtslib.study.grid import perform_all, study_runs
@@ -96,7 +96,7 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
     save_table(model_table(runs, drawn, drawn25), tables / "models.csv")
     at50, at25 = (gain_table(*pair, REFERENCES[study.kind]) for pair in ((found, drawn), (loose, drawn25)))
     names = {"AP50_gain": "AP25_gain", "low": "AP25_low", "high": "AP25_high"}
-    at25 = at25.drop(columns="share_ahead").rename(columns=names)
+    at25 = at25.drop(columns="seeds_ahead").rename(columns=names)
     save_table(at50.merge(at25, on=["model", "over"]), tables / "gains.csv")
     curve = pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean()
     save_table(curve, tables / "curves.csv")
@@ -111,7 +111,7 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
     return tables
 
 
-def model_table(runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[str, np.ndarray]) -> pd.DataFrame:
+def model_table(runs: pd.DataFrame, draws: dict[str, Drawn], loose: dict[str, Drawn]) -> pd.DataFrame:
     """Average the rows of each model's seeds.
 
     Args:
@@ -120,11 +120,11 @@ def model_table(runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[st
 
     Returns:
         One row a model: seeds; means of `AVERAGED`; AP50_sd (over seeds, NaN for one); AP50_low and AP50_high, AP25_low
-        and AP25_high (95 % bootstrap interval of the mean, over groups and seeds); fusion, modalities and costs.
+        and AP25_high (95 % interval of the mean, over groups and seeds); fusion, modalities and costs.
     """
     rows = []
     for name, part in runs.groupby("model", sort=False):
-        (low, high), (low25, high25) = interval(draws[name]), interval(loose[name])
+        (low, high), (low25, high25) = draws[name].interval(), loose[name].interval()
         same = part.iloc[0][["fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before",
                              "image_passes", "macs", "chips", "instances"]]  # fmt: skip
         means = {k: part[k].astype(float).mean() for k in AVERAGED}
@@ -135,12 +135,12 @@ def model_table(runs: pd.DataFrame, draws: dict[str, np.ndarray], loose: dict[st
     return pd.DataFrame(rows)
 
 
-def gain_table(found: dict[str, list[Hits]], draws: dict[str, np.ndarray], references: Sequence[str]) -> pd.DataFrame:
+def gain_table(found: dict[str, list[Hits]], draws: dict[str, Drawn], references: Sequence[str]) -> pd.DataFrame:
     """Compare every model with the references on the same draws of groups and seeds.
 
     Returns:
         One row a pair: model, over, AP50_gain (difference of the means over seeds), low, high (95 %),
-        share_ahead (of the draws in which the model is ahead).
+        seeds_ahead (share of the seeds in which the model is ahead).
     """
     mean = {name: float(np.mean([average_precision(h) for h in hits])) for name, hits in found.items()}
     rows = []
@@ -150,7 +150,7 @@ def gain_table(found: dict[str, list[Hits]], draws: dict[str, np.ndarray], refer
                 raise ConfigError(f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: take the same")
             paired = difference(draws[name], draws[over])
             rows.append({"model": name, "over": over, "AP50_gain": mean[name] - mean[over], **paired})
-    return pd.DataFrame(rows, columns=["model", "over", "AP50_gain", "low", "high", "share_ahead"])
+    return pd.DataFrame(rows, columns=["model", "over", "AP50_gain", "low", "high", "seeds_ahead"])
 
 
 def missing_table(by_run: dict[tuple[str, int], list[StudyRun]], found: dict[str, list[Hits]]) -> pd.DataFrame:

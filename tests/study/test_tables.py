@@ -6,7 +6,7 @@ import pytest
 
 from helpers.scored import truth_and_results
 from rtslib.errors import ConfigError
-from rtslib.evaluation.bootstrap import ap_draws, hits
+from rtslib.evaluation.bootstrap import Drawn, ap_draws, hits
 from rtslib.study import tables
 
 
@@ -25,8 +25,13 @@ def test_gains_are_paired_and_signed():
     draws = {name: ap_draws(h) for name, h in found.items()}
     gains = tables.gain_table(found, draws, ["data", "absent"]).set_index("model")
     assert list(gains.index) == ["better", "same"] and set(gains["over"]) == {"data"}
-    assert gains.loc["better", "AP50_gain"] > 0.3 and gains.loc["better", "low"] >= 0
-    assert gains.loc["same", ["AP50_gain", "low", "high", "share_ahead"]].tolist() == [0, 0, 0, 0]
+    better = gains.loc["better"]
+    assert (
+        better["AP50_gain"] > 0.3
+        and better["seeds_ahead"] == 1
+        and better["low"] < better["AP50_gain"] < better["high"]
+    )
+    assert gains.loc["same", ["AP50_gain", "low", "high", "seeds_ahead"]].tolist() == [0, 0, 0, 0]
     with pytest.raises(ConfigError, match="better has 1 seeds, data 2"):
         tables.gain_table({**found, "better": found["better"][:1]}, draws, ["data"])
 
@@ -35,13 +40,12 @@ def test_means_are_over_seeds():
     rows = {k: [1.0, 2.0] for k in tables.AVERAGED} | {"model": ["a", "a"], "AP50": [0.2, 0.4]}
     same = ("fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before", "image_passes",
             "macs", "chips", "instances")  # fmt: skip
-    table = tables.model_table(
-        pd.DataFrame(rows | {k: [7, 7] for k in same}), {"a": np.linspace(0, 1, 1001)}, {"a": np.linspace(0, 2, 1001)}
-    )
-    assert tuple(table.loc[0, ["AP25_low", "AP25_high"]]) == pytest.approx((0.05, 1.95))
+    at50, at25 = (Drawn(np.array([p, p]), np.array([[p - 0.1, p + 0.1]] * 2), 2) for p in (0.3, 0.5))
+    table = tables.model_table(pd.DataFrame(rows | {k: [7, 7] for k in same}), {"a": at50}, {"a": at25})
+    assert tuple(table.loc[0, ["AP25_low", "AP25_high"]]) == at25.interval()
     row = table.iloc[0]
     assert row["AP50"] == pytest.approx(0.3) and row["AP50_sd"] == pytest.approx(0.02**0.5) and row["seeds"] == 2
-    assert (row["AP50_low"], row["AP50_high"]) == pytest.approx((0.025, 0.975)) and row["macs"] == 7
+    assert (row["AP50_low"], row["AP50_high"]) == at50.interval() and row["macs"] == 7
 
 
 def test_parameters_that_are_no_numbers_are_named():
