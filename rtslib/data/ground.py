@@ -8,19 +8,15 @@ either way, at 60 degrees by 3.5 %, as the direction has it.
 Source: Brodzik et al. 2012, "EASE-Grid 2.0", ISPRS Int. J. Geo-Inf. 1, 32-45; Snyder 1987, USGS PP 1395, ch. 24.
 """
 
-from typing import TYPE_CHECKING
-
+import geopandas as gpd
 import numpy as np
 import rasterio.warp
 from rasterio.crs import CRS
 
 from rtslib.errors import DataError
 
-if TYPE_CHECKING:
-    import geopandas as gpd
 
-
-def measure(frame: "gpd.GeoDataFrame") -> tuple[np.ndarray, np.ndarray]:
+def measure(frame: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Measure polygons.
 
     Args:

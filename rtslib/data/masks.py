@@ -102,7 +102,7 @@ def mask_to_polygon(mask: np.ndarray, transform: Affine = Affine.identity()) -> 
 
     Outlines follow 4-connectivity, because a ring that passes twice through one corner is no valid
     geometry: parts that touch only at a corner become separate parts of one MultiPolygon, and
-    `polygon_to_mask` gives back exactly the same pixels.
+    rasterising it (a pixel is in if its centre is) gives back exactly the same pixels.
 
     Args:
         mask: bool (H, W).
@@ -117,26 +117,3 @@ def mask_to_polygon(mask: np.ndarray, transform: Affine = Affine.identity()) -> 
     union = shapely.unary_union(parts)
     t = transform
     return union if t.is_identity else affine_transform(union, [t.a, t.b, t.d, t.e, t.c, t.f])
-
-
-def polygon_to_mask(
-    geometry: Polygon | MultiPolygon, height: int, width: int, transform: Affine = Affine.identity()
-) -> np.ndarray:
-    """Rasterise a polygon with holes: pixels whose centre lies inside.
-
-    Args:
-        geometry: in the coordinates of `transform`.
-        height, width: of the grid, px.
-        transform: pixel to map coordinates of the grid; may be rotated.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        affine.TransformNotInvertibleError: `transform` has no inverse.
-    """
-    if geometry.is_empty:
-        return np.zeros((height, width), dtype=bool)
-    t = ~transform
-    in_pixels = affine_transform(geometry, [t.a, t.b, t.d, t.e, t.c, t.f])
-    return rasterio.features.rasterize([in_pixels], out_shape=(height, width), dtype="uint8").astype(bool)

@@ -77,25 +77,10 @@ class Stack:
         """Names of all bands, those in the files first, then the derived ones."""
         return tuple(layer.name for layer in self.layers) + self.derived
 
-    @property
-    def crs(self) -> CRS:
-        """Coordinate reference system of the grid."""
-        return self.grid.crs
-
-    @property
-    def transform(self) -> Affine:
-        """Pixel (column, row) to map coordinates in `crs`; north up."""
-        return self.grid.transform
-
-    @property
-    def height(self) -> int:
-        """Rows, px."""
-        return self.grid.height
-
-    @property
-    def width(self) -> int:
-        """Columns, px."""
-        return self.grid.width
+    crs = property(lambda self: self.grid.crs, doc="Coordinate reference system of the grid.")
+    transform = property(lambda self: self.grid.transform, doc="Pixel (column, row) to map coordinates; north up.")
+    height = property(lambda self: self.grid.height, doc="Rows, px.")
+    width = property(lambda self: self.grid.width, doc="Columns, px.")
 
     @property
     def files(self) -> tuple[Path | str, ...]:
@@ -124,9 +109,8 @@ class Stack:
             raise ConfigError(f"no band {missing[0]!r} in {self.files[0]}: there are {list(self.bands)}")
         inner = self._rows_and_columns(window)
         margins = np.max([(0, 0), *(self._margin(b) for b in bands if b in self.derived)], axis=0).tolist()
-        outer: Any = tuple(
-            (max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(inner, margins, (self.height, self.width))
-        )
+        sides = (self.height, self.width)
+        outer: Any = tuple((max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(inner, margins, sides))
         needed = self.layers_of(bands)
         raw = self._read_layers([layer for layer in self.layers if layer.name in needed], outer)
         cut = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(inner, outer))

@@ -159,9 +159,7 @@ def _check_choice(count: int, reference: int | None, crs: object, pixel_size: fl
         raise ConfigError(f"crs={crs} and pixel_size={pixel_size} make no grid: give both, or neither")
     if crs is None:
         if reference is None or not 0 <= reference < count:
-            raise ConfigError(
-                f"reference={reference} is none of {count} sources, which count from 0: take one, or give crs"
-            )
+            raise ConfigError(f"reference={reference} is none of {count} sources, which count from 0: take one, or crs")
         return None
     if not (pixel_size > 0 and math.isfinite(pixel_size)):
         raise ConfigError(f"pixel_size={pixel_size}: give the side of a pixel in map units of {crs}, above 0")

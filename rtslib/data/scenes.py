@@ -8,8 +8,8 @@ A *scene* is a folder of GeoTIFFs on one grid, opened as one `rtslib.data.raster
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
 import rasterio
 import shapely
@@ -21,9 +21,6 @@ from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.rasters import Grid, Stack, open_raster, open_stack
 from rtslib.errors import DataError
 from rtslib.files import new_folder, whole
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 #: File with the known slumps of a scene, and its layer.
 TRUTH_FILE, TRUTH_LAYER = "truth.gpkg", "truth"
@@ -41,7 +38,7 @@ class Scene:
 
     folder: Path
     stack: Stack
-    truth: "gpd.GeoDataFrame | None"
+    truth: gpd.GeoDataFrame | None
 
 
 def open_scene(folder: str | Path) -> Scene:
@@ -62,13 +59,12 @@ def open_scene(folder: str | Path) -> Scene:
     return Scene(folder, stack, read_polygons(truth, stack.crs) if truth.exists() else None)
 
 
-def read_polygons(path: str | Path, crs: object) -> "gpd.GeoDataFrame":
+def read_polygons(path: str | Path, crs: object) -> gpd.GeoDataFrame:
     """Read the first layer of a vector file as valid polygons in `crs`, with an index from 0.
 
     Raises:
         DataError: unreadable, without CRS, or with geometries other than polygons.
     """
-    import geopandas as gpd
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
@@ -174,8 +170,6 @@ def _write_truth(
     chipset: ChipSet, chips: Sequence[Chip], places: Sequence[tuple[int, int]], grid: Grid, target: Path
 ) -> None:
     """Write the instances as polygons; where chips overlap, the first one's labels hold."""
-    import geopandas as gpd
-
     labels, free = (np.full((grid.height, grid.width), v) for v in (False, True))
     for chip, (row, col) in zip(chips, places, strict=True):
         part = np.s_[row : row + chip.height, col : col + chip.width]

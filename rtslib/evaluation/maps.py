@@ -19,8 +19,9 @@ Efron and Tibshirani 1993, ch. 13, for the interval.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
@@ -30,9 +31,6 @@ from rtslib.data.scenes import read_polygons
 from rtslib.errors import ConfigError, DataError
 from rtslib.evaluation.bootstrap import DRAWS, Hits, average_precision, draw_weights, interval
 from rtslib.evaluation.polygons import MapScore, match_polygons
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 IOUS = (0.3, 0.5, 0.75)
 #: Where outlines, areas and intervals are judged, and where a detection counts as a duplicate.
@@ -44,7 +42,7 @@ SIZES = (("small", 0.0, 2_000.0), ("medium", 2_000.0, 20_000.0), ("large", 20_00
 MEASURES = ("precision", "recall", "f1", "ap")
 
 
-def read_map(path: str | Path) -> "gpd.GeoDataFrame":
+def read_map(path: str | Path) -> gpd.GeoDataFrame:
     """Read mapped slumps, in the CRS of the file.
 
     Returns:
@@ -64,7 +62,7 @@ def read_map(path: str | Path) -> "gpd.GeoDataFrame":
 
 
 def evaluate_map(
-    pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", ious: Sequence[float] = IOUS, block_m: float = 1000.0,
+    pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, ious: Sequence[float] = IOUS, block_m: float = 1000.0,
     step_m: float = 1.0, draws: int = DRAWS, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare mapped polygons with known ones.
@@ -144,7 +142,7 @@ def _said(value: float | list[float] | None, between: str = "") -> str:
     return between.join(f"{v:.3g}" for v in (value if isinstance(value, list) else [value]))
 
 
-def _scored(frame: "gpd.GeoDataFrame", where: object) -> "gpd.GeoDataFrame":
+def _scored(frame: gpd.GeoDataFrame, where: object) -> gpd.GeoDataFrame:
     """Return the frame with `score` as float64, or refuse it."""
     if "score" not in frame:
         raise DataError(where, f"columns {', '.join(map(str, frame.columns))}", "a column `score`, 0 to 1")
@@ -155,7 +153,7 @@ def _scored(frame: "gpd.GeoDataFrame", where: object) -> "gpd.GeoDataFrame":
     return frame.assign(score=score)
 
 
-def _on_ground(pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame") -> tuple["gpd.GeoDataFrame", "gpd.GeoDataFrame"]:
+def _on_ground(pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     """Bring both into the equal-area CRS of their place, as polygons only. Raises DataError."""
     for name, frame in (("map", pred), ("known slumps", truth)):
         if frame.crs is None:
@@ -166,7 +164,7 @@ def _on_ground(pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame") -> tuple["gp
     return _polygons(pred.to_crs(crs), "map"), _polygons(truth.to_crs(crs), "known slumps")
 
 
-def _polygons(frame: "gpd.GeoDataFrame", where: str) -> "gpd.GeoDataFrame":
+def _polygons(frame: gpd.GeoDataFrame, where: str) -> gpd.GeoDataFrame:
     """Return valid polygons with an index from 0; lines and points that mending left over are dropped."""
     shapes = shapely.make_valid(np.asarray(frame.geometry.values))
     for k in np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION):
@@ -178,7 +176,7 @@ def _polygons(frame: "gpd.GeoDataFrame", where: str) -> "gpd.GeoDataFrame":
     return frame.reset_index(drop=True).set_geometry(shapes, crs=frame.crs)
 
 
-def _hits(score: MapScore, pred: "gpd.GeoDataFrame", unit: np.ndarray, known: np.ndarray) -> Hits:
+def _hits(score: MapScore, pred: gpd.GeoDataFrame, unit: np.ndarray, known: np.ndarray) -> Hits:
     """Return detections, best first, as the bootstrap takes them; `unit` int (n,), `known` int (m,): block of each."""
     right = np.zeros(len(pred), dtype=bool)
     right[[p for p, _, _ in score.pairs]] = True
@@ -187,7 +185,7 @@ def _hits(score: MapScore, pred: "gpd.GeoDataFrame", unit: np.ndarray, known: np
     return Hits(pred["score"].to_numpy()[order], right[order], np.zeros(len(pred), int), unit[order], count)
 
 
-def _at_iou(score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame") -> dict[str, Any]:
+def _at_iou(score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> dict[str, Any]:
     """Return counts, shares and AP at one threshold.
 
     Keys `iou`, `right`, `wrong`, `missed`, `duplicates` (counts), `precision`, `recall`, `f1`, `ap` (0-1), and
@@ -219,9 +217,7 @@ def _along(outline: shapely.Geometry, step: float) -> np.ndarray:
     return np.concatenate(points)
 
 
-def _boundary(
-    score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", step: float
-) -> dict[str, float | None]:
+def _boundary(score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, step: float) -> dict[str, float | None]:
     """Return the median and 95th percentile of distances between outlines, both ways, over all pairs; m."""
     distances = []
     for p, t, _ in score.pairs:
@@ -233,7 +229,7 @@ def _boundary(
     return {"median_m": float(median), "p95_m": float(most)}
 
 
-def _area(score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame") -> dict[str, float | None]:
+def _area(score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> dict[str, float | None]:
     """Return areas of the map and of the known slumps, m2, and their relative difference."""
     mapped, known = pred.area.to_numpy(), truth.area.to_numpy()
     pairs = [(mapped[p] - known[t]) / known[t] for p, t, _ in score.pairs]
@@ -246,7 +242,7 @@ def _area(score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame") 
 
 
 def _blocks(
-    score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", side: float
+    score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, side: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of the block of each detection and of each slump, int (n,) and (m,), from 0."""
     points = np.concatenate([f.geometry.representative_point().values for f in (pred, truth)])
@@ -258,7 +254,7 @@ def _blocks(
 
 
 def _intervals(
-    score: MapScore, pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", side: float, draws: int, seed: int
+    score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, side: float, draws: int, seed: int
 ) -> dict[str, Any]:
     """Return the number of blocks and the 2.5 and 97.5 % quantiles of each measure; None with fewer than two blocks."""
     hits = _hits(score, pred, *_blocks(score, pred, truth, side))

@@ -9,14 +9,11 @@ Source of the matching rule: Lin et al. 2014 (COCO), with polygons in place of m
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import shapely
 
 from rtslib.errors import ConfigError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class MapScore:
     duplicates: tuple[tuple[int, int, float], ...] = ()
 
 
-def match_polygons(pred: "gpd.GeoDataFrame", truth: "gpd.GeoDataFrame", iou: float = 0.5) -> MapScore:
+def match_polygons(pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, iou: float = 0.5) -> MapScore:
     """Match mapped slumps to known ones, greedily by score, one to one.
 
     Args:

@@ -8,7 +8,7 @@ or label, so nothing hangs on colour alone.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,9 +17,6 @@ from matplotlib.ticker import MaxNLocator
 
 from rtslib.errors import DataError
 from rtslib.files import whole
-
-if TYPE_CHECKING:
-    from IPython.display import Image
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 #: Colour of a model, wherever it appears; others take what is left, in order of appearance.
@@ -198,7 +195,7 @@ def save(figure: Figure, path: str | Path, dpi: int = 170) -> Path:
     return Path(path)
 
 
-def show(figure: Figure, path: str | Path, dpi: int = 170) -> "Image":
+def show(figure: Figure, path: str | Path, dpi: int = 170) -> Any:
     """Save a figure as PNG and return that for a notebook to display. Raises OutputError."""
     from IPython.display import Image
 

@@ -6,22 +6,26 @@ stereographic maps is seldom up.
 """
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import geopandas as gpd
 import numpy as np
 import shapely
 from affine import Affine
+from matplotlib import colors
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from rasterio.windows import Window
 from scipy.spatial import cKDTree
 
 from rtslib.data.scenes import Scene
 from rtslib.figures import overview
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
 
 #: Colours of the score ramp (low to high) and of known slumps, here and on the interactive map.
 SCORE_RAMP = ("#ffe08a", "#ff9f1c", "#ff2e63")
@@ -29,8 +33,8 @@ TRUTH_COLOUR = "#19e3ff"
 
 
 def map_figure(
-    scene: Scene, detections: "gpd.GeoDataFrame", title: str = "", least: float = 0.3, height: float = 7.0
-) -> "Figure":
+    scene: Scene, detections: gpd.GeoDataFrame, title: str = "", least: float = 0.3, height: float = 7.0
+) -> Figure:
     """Draw a mapped scene and, where its slumps are small in it, up to three places at full resolution.
 
     Args:
@@ -43,10 +47,6 @@ def map_figure(
     Returns:
         A matplotlib figure, to be shown or saved.
     """
-    from matplotlib import colors
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
     ramp = ScalarMappable(colors.Normalize(least, 1), colors.LinearSegmentedColormap.from_list("score", SCORE_RAMP))
     places = zooms(scene, detections)
     aspect = scene.stack.width / scene.stack.height
@@ -71,7 +71,7 @@ def map_figure(
     return figure
 
 
-def zooms(scene: Scene, detections: "gpd.GeoDataFrame", most: int = 3) -> list[Window]:
+def zooms(scene: Scene, detections: gpd.GeoDataFrame, most: int = 3) -> list[Window]:
     """Choose square windows, in pixels of the scene, around the places with most slumps, mapped or known.
 
     Returns:
@@ -102,13 +102,13 @@ def zooms(scene: Scene, detections: "gpd.GeoDataFrame", most: int = 3) -> list[W
 class _Picture:
     """Draws imagery, stretched to the part shown, and outlines into axes."""
 
-    def __init__(self, scene: Scene, detections: "gpd.GeoDataFrame", ramp: "ScalarMappable") -> None:
+    def __init__(self, scene: Scene, detections: gpd.GeoDataFrame, ramp: ScalarMappable) -> None:
         self.scene, self.detections, self.ramp = scene, detections, ramp
         self.bands = next(iter(overview.pictures(scene.stack).values()), scene.stack.bands[:1])
         self.whole = overview.read_overview(scene.stack, self.bands)
         self.limits = overview.limits(self.whole[0])
 
-    def draw(self, axes: "Axes", window: Window | None, width: float = 1.4) -> None:
+    def draw(self, axes: Axes, window: Window | None, width: float = 1.4) -> None:
         """Draw the part of the scene in `window`, or all of it; axes in map units."""
         stack, (values, transform), limits = self.scene.stack, self.whole, self.limits
         if window is not None:
@@ -130,10 +130,8 @@ class _Picture:
         for spine in axes.spines.values():
             spine.set_color("#90a4ae")
 
-    def draw_zoom(self, axes: "Axes", main: "Axes", window: Window, name: str) -> None:
+    def draw_zoom(self, axes: Axes, main: Axes, window: Window, name: str) -> None:
         """Draw one place at full resolution and mark it on the main map."""
-        from matplotlib.patches import Rectangle
-
         self.draw(axes, window, 1.8)
         axes.set(xticks=[], yticks=[])
         _scale_bar(axes, self.scene.stack.crs, 3, 8)
@@ -169,10 +167,8 @@ def round_down(value: float) -> float:
     return next(f * power for f in (5, 2, 1) if f * power <= value * (1 + 1e-9))
 
 
-def _outline(axes: "Axes", shapes: "gpd.GeoSeries", colours: Any, width: float, dash: Any = "-") -> None:
+def _outline(axes: Axes, shapes: gpd.GeoSeries, colours: Any, width: float, dash: Any = "-") -> None:
     """Draw all rings of polygons at once, in one colour or in a colour each."""
-    from matplotlib.collections import LineCollection
-
     parts, of_shape = shapely.get_parts(shapes.to_numpy(), return_index=True)
     rings, of_part = shapely.get_rings(parts, return_index=True)
     each = colours if isinstance(colours, str) else colours[of_shape[of_part]]
@@ -182,15 +178,11 @@ def _outline(axes: "Axes", shapes: "gpd.GeoSeries", colours: Any, width: float, 
 
 def _halo() -> list:
     """A white rim that keeps text legible on imagery."""
-    from matplotlib.patheffects import withStroke
-
     return [withStroke(linewidth=2.5, foreground="white")]
 
 
-def _frame(axes: "Axes", scene: Scene) -> None:
+def _frame(axes: Axes, scene: Scene) -> None:
     """Coordinates in km and the CRS's name."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:,.1f}"))
@@ -199,10 +191,8 @@ def _frame(axes: "Axes", scene: Scene) -> None:
     axes.set_ylabel("y, km", fontsize=8)
 
 
-def _scale_bar(axes: "Axes", crs: object, part: float = 5, size: float = 9) -> None:
+def _scale_bar(axes: Axes, crs: object, part: float = 5, size: float = 9) -> None:
     """A bar of a round length on the ground, about 1 / `part` of the width, at the lower left."""
-    from matplotlib.patches import Rectangle
-
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     w, h = x1 - x0, y1 - y0
     metres_a_unit = ground_metres(crs, (x0 + x1) / 2, (y0 + y1) / 2, w) / w
@@ -217,7 +207,7 @@ def _scale_bar(axes: "Axes", crs: object, part: float = 5, size: float = 9) -> N
               path_effects=_halo())  # fmt: skip
 
 
-def _north(axes: "Axes", scene: Scene) -> None:
+def _north(axes: Axes, scene: Scene) -> None:
     """An arrow to true north, at the upper right."""
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     angle = math.radians(true_north(scene.stack.crs, (x0 + x1) / 2, (y0 + y1) / 2))
@@ -232,10 +222,8 @@ def _north(axes: "Axes", scene: Scene) -> None:
     axes.annotate("N", path_effects=_halo(), zorder=6, **style, **place)
 
 
-def _legend(axes: "Axes", detections: "gpd.GeoDataFrame", scene: Scene) -> None:
+def _legend(axes: Axes, detections: gpd.GeoDataFrame, scene: Scene) -> None:
     """What the outlines are, and how many."""
-    from matplotlib.lines import Line2D
-
     handles = [Line2D([], [], color=SCORE_RAMP[1], linewidth=2, label=f"Mapped slumps ({len(detections)})")]
     if scene.truth is not None:
         handles.append(

@@ -16,15 +16,12 @@ data standards", Scientific Data 12, 18. Columns, meaning and order: github.com/
 import re
 import uuid
 from datetime import date
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
 
 from rtslib.data.ground import measure
 from rtslib.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 ARTS_CRS = "EPSG:3413"
 #: Fields that ARTS requires, of which the UID is made.
@@ -36,9 +33,9 @@ COLUMNS = (*REQUIRED, *RELATIONS, "ContributionDate", "UID", "BaseMapID", "Area"
 
 
 def to_arts(
-    detections: "gpd.GeoDataFrame", region: str, creator: str, base_map_date: str, base_map_source: str,
+    detections: gpd.GeoDataFrame, region: str, creator: str, base_map_date: str, base_map_source: str,
     base_map_resolution: float, base_map_id: str = "", notes: str = "", contribution_date: str = "",
-) -> "gpd.GeoDataFrame":  # fmt: skip
+) -> gpd.GeoDataFrame:  # fmt: skip
     """Give mapped slumps the columns of ARTS.
 
     Args:
@@ -87,7 +84,7 @@ def _uid(required: tuple) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, "".join(map(str, values.values()))))
 
 
-def _notes(detections: "gpd.GeoDataFrame", notes: str) -> list[str]:
+def _notes(detections: gpd.GeoDataFrame, notes: str) -> list[str]:
     """Return for each slump that a model mapped it, how sure it was, which run it was, and the notes."""
     rows = [["mapped by a model (rtslib)"] for _ in range(len(detections))]
     if "score" in detections:
@@ -97,7 +94,7 @@ def _notes(detections: "gpd.GeoDataFrame", notes: str) -> list[str]:
     return ["; ".join([*row, notes] if notes else row) for row in rows]
 
 
-def _check(detections: "gpd.GeoDataFrame", said: dict[str, str], resolution: float, contributed: str) -> None:
+def _check(detections: gpd.GeoDataFrame, said: dict[str, str], resolution: float, contributed: str) -> None:
     """Refuse what ARTS would. Raises DataError, ConfigError."""
     if detections.crs is None:
         raise DataError("map", "no CRS", "polygons with a CRS")

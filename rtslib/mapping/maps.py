@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import shapely
 
 from rtslib.config import Config
@@ -38,9 +39,6 @@ from rtslib.mapping.totals import totals
 from rtslib.models.model import Model
 from rtslib.provenance import commit, hardware, versions
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
 PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.json", "totals.json", "review.gpkg"
 
 #: Called with (windows done, windows in all) after each block.
@@ -55,7 +53,7 @@ def map_region(
     model: Model | Spread, config: Config, region: Stack, out: str | Path, *, options: Options = Options(),
     area: shapely.Geometry | None = None, provenance: Mapping[str, str] | None = None, overwrite: bool = False,
     resume: bool = False, progress: Progress | None = None,
-) -> "gpd.GeoDataFrame":  # fmt: skip
+) -> gpd.GeoDataFrame:  # fmt: skip
     """Map the slumps of a region and write the folder `out`, each file whole or not at all.
 
     Args:
@@ -157,7 +155,7 @@ def _discard(out: Path) -> None:
     (out / PLAN_FILE).unlink(missing_ok=True)
 
 
-def _write(frame: "gpd.GeoDataFrame", todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
+def _write(frame: gpd.GeoDataFrame, todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
     """Write all results but the shards, the manifest last."""
     write_review(frame, out / REVIEW)  # first, as it refuses where a reviewer has it open
     for name in MADE_OF_MAP:

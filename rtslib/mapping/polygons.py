@@ -6,8 +6,8 @@ equal-area CRS (`rtslib.data.ground`). GeoPackage is for QGIS; GeoParquet, the s
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
 from affine import Affine
 from shapely.geometry import MultiPolygon
@@ -19,9 +19,6 @@ from rtslib.files import whole
 from rtslib.mapping import seams
 from rtslib.mapping.plan import Plan
 
-if TYPE_CHECKING:
-    import geopandas as gpd
-
 #: Files of a map, and the layer of the first.
 MAP_FILE, MAP_LAYER, PARQUET_FILE = "detections.gpkg", "detections", "detections.parquet"
 #: What `to_polygons` takes from the caller, the same for every row; empty where unknown.
@@ -31,7 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[str, str]) -> "gpd.GeoDataFrame":
+def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[str, str]) -> gpd.GeoDataFrame:
     """Outline slumps on the ground.
 
     Args:
@@ -45,8 +42,6 @@ def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[s
         `+`), `windows` (number that it was joined from), `touches_edge` (of the grid) and `touches_nodata` (either
         way there may be more of it), and the provenance.
     """
-    import geopandas as gpd
-
     grid = todo.region.grid
     shapes = [_outline(s, grid.transform) for s in slumps]
     if todo.area is not None:
@@ -65,7 +60,7 @@ def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[s
     return gpd.GeoDataFrame({c: values[c] for c in COLUMNS}, geometry=shapes, crs=grid.crs)
 
 
-def write_polygons(frame: "gpd.GeoDataFrame", folder: str | Path) -> list[str]:
+def write_polygons(frame: gpd.GeoDataFrame, folder: str | Path) -> list[str]:
     """Write the slumps in each format, whole or not at all; returns the files' names. Raises OutputError."""
     with whole(Path(folder) / PARQUET_FILE) as part:
         frame.to_parquet(part)

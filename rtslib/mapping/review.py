@@ -16,8 +16,9 @@ sampling); of the interval: Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
@@ -26,9 +27,6 @@ from scipy.stats import binomtest
 from rtslib.errors import DataError, OutputError, one_line
 from rtslib.evaluation.polygons import overlap
 from rtslib.files import whole
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 #: Layers of the file, and the least IoU at which a decision passes from one outline to another.
 REVIEW_LAYER, ORPHANED_LAYER, SAME_IOU = "review", "orphaned", 0.5
@@ -39,8 +37,8 @@ _ANSWERS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "
 
 
 def write_review(
-    detections: "gpd.GeoDataFrame", path: str | Path, previous: str | Path | None = None
-) -> "gpd.GeoDataFrame":
+    detections: gpd.GeoDataFrame, path: str | Path, previous: str | Path | None = None
+) -> gpd.GeoDataFrame:
     """Write the queue, whole or not at all, and keep decisions of an earlier one.
 
     Args:
@@ -82,7 +80,7 @@ def write_review(
     return frame
 
 
-def read_review(path: str | Path) -> "gpd.GeoDataFrame":
+def read_review(path: str | Path) -> gpd.GeoDataFrame:
     """Read the layer `review`.
 
     Returns:
@@ -98,7 +96,7 @@ def read_review(path: str | Path) -> "gpd.GeoDataFrame":
     return frame[["rank", *OF_MAP, *OF_REVIEWER, "geometry"]]
 
 
-def precision_so_far(review: "gpd.GeoDataFrame") -> dict[str, Any]:
+def precision_so_far(review: gpd.GeoDataFrame) -> dict[str, Any]:
     """Return the share of accepted detections among those that were decided.
 
     It is the precision of the part that was looked at. As the most uncertain come first, that of the whole map is
@@ -119,7 +117,7 @@ def precision_so_far(review: "gpd.GeoDataFrame") -> dict[str, Any]:
     return {"reviewed": n, "accepted": k, "precision": k / n, "low": float(limits.low), "high": float(limits.high)}
 
 
-def apply_review(detections: "gpd.GeoDataFrame", review: "gpd.GeoDataFrame") -> "gpd.GeoDataFrame":
+def apply_review(detections: gpd.GeoDataFrame, review: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Return the detections without those that were rejected.
 
     A detection belongs to the row of the review that it overlaps best, at IoU 0.5 or more, one to one, of equal
@@ -142,7 +140,7 @@ def apply_review(detections: "gpd.GeoDataFrame", review: "gpd.GeoDataFrame") -> 
     return detections[keep].reset_index(drop=True)
 
 
-def _ranked(detections: "gpd.GeoDataFrame") -> "gpd.GeoDataFrame":
+def _ranked(detections: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Return the queue with nothing decided; of equally uncertain ones, the smaller `id` first."""
     frame = detections[[*OF_MAP, "geometry"]].sort_values("id", kind="stable")
     doubt = (frame["score"] - 0.5).abs().round(9).to_numpy()
@@ -154,9 +152,8 @@ def _ranked(detections: "gpd.GeoDataFrame") -> "gpd.GeoDataFrame":
     return frame[["rank", *OF_MAP, *OF_REVIEWER, "geometry"]]
 
 
-def _all_rows(path: Path, crs: object) -> "gpd.GeoDataFrame":
+def _all_rows(path: Path, crs: object) -> gpd.GeoDataFrame:
     """Read both layers into one frame, in `crs`. Raises DataError."""
-    import geopandas as gpd
     import pyogrio
 
     layers = [_read_layer(path, REVIEW_LAYER)]
@@ -166,9 +163,8 @@ def _all_rows(path: Path, crs: object) -> "gpd.GeoDataFrame":
     return gpd.GeoDataFrame(pd.concat(layers, ignore_index=True), crs=crs)
 
 
-def _read_layer(path: Path, layer: str) -> "gpd.GeoDataFrame":
+def _read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
     """Read and check one layer. Raises DataError."""
-    import geopandas as gpd
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
@@ -195,13 +191,13 @@ def _answer(value: object, path: Path, row: int) -> bool | None:
     return _ANSWERS[said]
 
 
-def _touched(frame: "gpd.GeoDataFrame") -> pd.Series:
+def _touched(frame: gpd.GeoDataFrame) -> pd.Series:
     """Whether a reviewer left something in a row: a decision, a text, or the row itself."""
     typed = (frame["comment"] != "") | (frame["reviewer"] != "")
     return frame["accepted"].notna() | typed | frame["id"].isna()
 
 
-def _matched(new: "gpd.GeoDataFrame", old: "gpd.GeoDataFrame") -> list[tuple[int, int]]:
+def _matched(new: gpd.GeoDataFrame, old: gpd.GeoDataFrame) -> list[tuple[int, int]]:
     """Pair rows of both (positions), best overlap first, of equals the same `id`."""
     a, b = new.geometry.values, old.geometry.values
     pairs = []
@@ -220,7 +216,7 @@ def _matched(new: "gpd.GeoDataFrame", old: "gpd.GeoDataFrame") -> list[tuple[int
     return found
 
 
-def _need(frame: "gpd.GeoDataFrame", columns: tuple[str, ...], where: object) -> None:
+def _need(frame: gpd.GeoDataFrame, columns: tuple[str, ...], where: object) -> None:
     """Refuse a frame that lacks columns."""
     lacking = [c for c in columns if c not in frame]
     if lacking:

@@ -9,8 +9,6 @@ cut by one window lies whole in the next, and so that `rtslib.mapping.seams` can
 Source: sliding-window inference as in mapping practice (torchgeo's GridGeoSampler, rasterio's windows).
 """
 
-from rasterio.windows import Window
-
 from rtslib.errors import ConfigError
 
 
@@ -36,21 +34,3 @@ def starts(length: int, window: int, overlap: int) -> list[int]:
     if length <= window:
         return [0]
     return [*range(0, length - window, window - overlap), length - window]
-
-
-def cover(height: int, width: int, window: int, overlap: int) -> list[Window]:
-    """Return the windows that cover a raster, row by row.
-
-    Args:
-        height, width: of the raster, px.
-        window: side of a window, px; a shorter side of the raster is taken whole.
-        overlap: the least number of px that neighbours share.
-
-    Returns:
-        rasterio windows, all of one size and inside the raster; every pixel is in at least one.
-
-    Raises:
-        ConfigError: see `starts`.
-    """
-    rows, cols = starts(height, window, overlap), starts(width, window, overlap)
-    return [Window(c, r, min(window, width), min(window, height)) for r in rows for c in cols]

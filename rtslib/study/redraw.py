@@ -8,7 +8,7 @@ anybody can draw it again, on a machine without data, model or PyTorch. Pictures
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -17,9 +17,6 @@ from rtslib.files import ROOT
 from rtslib.study.manifest import refresh
 from rtslib.study.plan import STAGES_OF
 from rtslib.study.readme import rewrite_readme
-
-if TYPE_CHECKING:
-    from IPython.display import Image
 
 #: Figure -> (function of a table's path, table).
 CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
@@ -63,7 +60,7 @@ def draw_chart(out: str | Path, name: str) -> Path:
     return charts.save(figure, Path(out) / "figures" / f"{name}.png")
 
 
-def show_chart(out: str | Path, name: str) -> "Image":
+def show_chart(out: str | Path, name: str) -> Any:
     """Draw one chart and return the picture for a notebook to display. Raises as `draw_chart`."""
     from IPython.display import Image
 

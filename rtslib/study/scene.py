@@ -8,8 +8,8 @@ georeference make no map.
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import pandas as pd
 
 from rtslib import files
@@ -21,9 +21,6 @@ from rtslib.files import whole
 from rtslib.mapping.polygons import PROVENANCE
 from rtslib.study.study import Study
 from rtslib.synthetic.scene import write_scene
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 
 def why_no_scene(chipset: ChipSet, data: str) -> str:
@@ -69,7 +66,7 @@ def window_of(chipset: ChipSet) -> int:
     return min(max(-(-side // 32) * 32, 256), 512)
 
 
-def map_table(detections: "gpd.GeoDataFrame", scene: Scene, iou: float = 0.5) -> pd.DataFrame:
+def map_table(detections: gpd.GeoDataFrame, scene: Scene, iou: float = 0.5) -> pd.DataFrame:
     """Return the map as a table, one row a detection.
 
     Returns:

@@ -7,6 +7,7 @@ Island, in EPSG:3413 (NSIDC Sea Ice Polar Stereographic North), 4 m pixels.
 
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import rasterio
 from affine import Affine
@@ -81,8 +82,6 @@ def _write(path: Path, layers: dict[str, np.ndarray], nodata: float | None = Non
 
 def _write_truth(path: Path, truth: np.ndarray) -> None:
     """Write the slumps of a bool (h,w) mask as polygons in map coordinates."""
-    import geopandas as gpd
-
     labels, _ = ndimage.label(truth, structure=np.ones((3, 3), int))
     shapes, areas = [], []
     for k, (rows, cols) in enumerate(ndimage.find_objects(labels), 1):

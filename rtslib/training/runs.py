@@ -174,9 +174,7 @@ class Recipe:
         if not resume:
             raise OutputError(f"{run} already holds a run: choose another folder, or resume it")
         if there.get("key") != self.key:
-            raise OutputError(
-                f"{run} holds a run with another config, data or split: choose another folder or delete it"
-            )
+            raise OutputError(f"{run} holds a run with another config, data or split: take another folder or delete it")
         return run.finished
 
     def record(self, run: Run) -> dict[str, Any]:

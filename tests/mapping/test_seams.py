@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 from scipy import ndimage
 
+from helpers.rasters import cover
 from rtslib.mapping.seams import merge, piece
-from rtslib.mapping.windows import cover
 
 
 def scene_of(shape, *rects):

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.rasters import cover
 from rtslib.errors import ConfigError
-from rtslib.mapping.windows import cover, starts
+from rtslib.mapping.windows import starts
 
 
 @st.composite

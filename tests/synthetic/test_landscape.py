@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from helpers.rasters import polygon_to_mask
 from rtslib.bands import BANDS, CHALLENGE_BANDS
 from rtslib.data import derive, masks
 from rtslib.data.opening import open_chips
@@ -270,7 +271,7 @@ def test_a_scene_is_like_its_chips_and_georeferenced(tmp_path):
     assert np.isnan(bands["relative_elevation"]).any() and scene.truth is not None and len(scene.truth) >= 2
     drawn = np.zeros((384, 384), bool)
     for polygon in scene.truth.geometry:
-        drawn |= masks.polygon_to_mask(polygon, 384, 384, scene.stack.transform)
+        drawn |= polygon_to_mask(polygon, 384, 384, scene.stack.transform)
     kept = np.any(masks.label_instances(mask)[0], axis=0)
     np.testing.assert_array_equal(drawn, kept)
     np.testing.assert_allclose(scene.truth.area_m2, scene.truth.area, rtol=1e-9)

@@ -15,8 +15,9 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import rasterio.warp
 from affine import Affine
@@ -29,9 +30,6 @@ from rtslib.figures import overview
 from rtslib.figures.scenes import SCORE_RAMP, TRUTH_COLOUR
 from rtslib.figures.web import panel as webpanel
 from rtslib.files import write_text
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 WEB_MERCATOR, LON_LAT = CRS.from_epsg(3857), CRS.from_epsg(4326)
 _PANEL = "@@rtslib panel@@"
@@ -92,7 +90,7 @@ def make_overlay(values: np.ndarray, transform: Affine, crs: object, longest: in
 
 
 def write_webmap(
-    scene: Scene, detections: "gpd.GeoDataFrame", path: str | Path, title: str = "Thaw slumps", least: float = 0.3,
+    scene: Scene, detections: gpd.GeoDataFrame, path: str | Path, title: str = "Thaw slumps", least: float = 0.3,
     overwrite: bool = False,
 ) -> Path:  # fmt: skip
     """Write the interactive map of a mapped scene, whole or not at all.
@@ -132,7 +130,7 @@ def inline(path: str | Path, height: int = 620) -> Any:
     return HTML(f'<div><iframe style="{style}" title="map" srcdoc="{page}"></iframe></div>')
 
 
-def geojson(frame: "gpd.GeoDataFrame", what: str) -> dict:
+def geojson(frame: gpd.GeoDataFrame, what: str) -> dict:
     """Return polygons as GeoJSON in EPSG:4326 (1e-6 degrees), with the texts of their pop-ups.
 
     Args:
@@ -164,7 +162,7 @@ def _hectares(square_metres: float) -> str:
     return f"{square_metres:,.0f} m²" if square_metres < 10_000 else f"{square_metres / 10_000:,.2f} ha"
 
 
-def _page(scene: Scene, detections: "gpd.GeoDataFrame", title: str, least: float) -> str:
+def _page(scene: Scene, detections: gpd.GeoDataFrame, title: str, least: float) -> str:
     """Return the whole HTML page."""
     from leafmap import maplibregl
 
@@ -201,7 +199,7 @@ def _add_overlay(m: Any, name: str, overlay: Overlay, visible: bool) -> dict:
     return {"name": name, "layers": [layer], "radio": True, "visible": visible}
 
 
-def _add_polygons(m: Any, scene: Scene, detections: "gpd.GeoDataFrame", least: float) -> list[dict]:
+def _add_polygons(m: Any, scene: Scene, detections: gpd.GeoDataFrame, least: float) -> list[dict]:
     """Add detections and known slumps; return their entries in the panel."""
     middle, top = (least + 1) / 2, 1.0
     ramp = ["interpolate", ["linear"], ["get", "score"], *sum(zip((least, middle, top), SCORE_RAMP, strict=True), ())]
