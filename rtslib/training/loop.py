@@ -208,7 +208,8 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
     callbacks: list[Callback] = [EpochLog(out / "log.csv"), LastCheckpoint(out / "last.ckpt")]
     if config.ema:
         callbacks.insert(0, EMAWeightAveraging(decay=averaging_decay(config, steps)))
-    shown = sys.stderr.isatty() or "ipykernel" in sys.modules  # a bar in a file is a line a step
+    notebook = "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+    shown = notebook or sys.stderr.isatty()  # a bar in a file is a line a step
     if progress:
         callbacks.append(TQDMProgressBar() if shown else EpochLines())
     precision: Any = config.precision
