@@ -3,14 +3,14 @@
 Test chips are a sample of places, and chips of one site resemble each other. So whole groups are drawn with
 replacement, as many as there are, and AP50 (or AP25) is computed anew each time. Where models were trained with several
 seeds, the score is their mean, and a training's luck is the other source of doubt. Three seeds drawn with replacement
-tell too little of it (their percentiles cover 75 to 88 % instead of 95), so seeds count by their variance and Student's
+tell too little of it (their percentiles cover 81 to 93 % instead of 95), so seeds count by their variance and Student's
 t. With S seeds and G groups, each judged by all:
 
     V_s = variance of the seeds' scores / S                V_g = variance of the mean's draws x G / (G - 1)
     V_i = (mean variance of each seed's draws x G / (G - 1) - V_g) / (S - 1), which V_s and V_g both hold
     V = V_s + V_g - V_i,   df = V^2 / (V_s^2 / (S - 1) + V_g^2 / (G - 1)),   mean +- t(df) sqrt(V)
 
-and never narrower than seeds or groups alone make it. Simulated (`tests/evaluation/test_bootstrap.py`), it covers 94 to
+and never narrower than seeds or groups alone make it. Simulated (`tests/evaluation/test_bootstrap.py`), it covers 93 to
 97 % at 3, 5 and 8 seeds, whichever source is the larger. With one seed it holds the groups alone. Two models are
 compared on the *same* seeds and draws of groups (paired), which cancels what is hard for both. Where there is one group
 only, chips are drawn.
