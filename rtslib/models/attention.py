@@ -10,8 +10,10 @@ queries x keys matrix is ever stored: append to q_i its products with Rh for eve
 for every key column, and to k_j a one-hot code of its row and column. Memory is then linear in area.
 
 *Windows* cut query and key maps into the same footprints (Hwin of the paper): each query attends to
-the keys of its own window. Sizes need not divide: the last windows are padded, and padded keys are
-masked, or stay in as zero vectors (`zeros`, as detectron2's MViT does, for weights trained with it).
+the keys of its own window. The paper's windows are as large as the training map (56 tokens at stride 4),
+and what does not divide is padded; here a map is cut into as many windows, of equal size: 64 tokens become
+32 + 32, not 56 + 8 padded to 112. What is still padded is masked. `zeros` cuts as detectron2's MViT does, for
+weights trained with it: native windows, whose padded keys stay in as zero vectors.
 """
 
 from typing import NamedTuple
@@ -24,7 +26,7 @@ HIDDEN = -1e4  # logit of a masked key: exp() of it is 0 in every dtype, and no 
 
 
 class Grid(NamedTuple):
-    """How two token maps are related: their sizes and the window of each, in tokens (rows, columns)."""
+    """How two token maps are related: their sizes, and the native window's side on each, in tokens."""
 
     q: tuple[int, int]
     k: tuple[int, int]
@@ -99,23 +101,33 @@ def attend(
     return out if key_ok is None else out * key_ok.any(1)[:, None, None, None]
 
 
-def split_windows(x: Tensor, size: tuple[int, int], window: int) -> Tensor:
-    """Cut (B, heads, H*W, C) into (B * windows, heads, window^2, C), zero-padding at bottom and right."""
+def even_sides(grid: Grid, axis: int) -> tuple[int, int]:
+    """Return the window's side along an axis in query and in key tokens: at most native, all windows alike."""
+    length, ratio = grid.q[axis], max(1, grid.q_window // grid.k_window)
+    count = -(-length // grid.q_window)
+    if count == 1:
+        return length, grid.k[axis]
+    side = -(-length // (count * ratio)) * ratio  # a whole number of keys wide
+    return side, side * grid.k_window // grid.q_window
+
+
+def split_windows(x: Tensor, size: tuple[int, int], window: tuple[int, int]) -> Tensor:
+    """Cut (B, heads, H*W, C) into (B * windows, heads, rows * columns, C), zero-padding at bottom and right."""
     b, heads, _, c = x.shape
-    h, w = size
-    x = F.pad(x.reshape(b, heads, h, w, c), (0, 0, 0, -w % window, 0, -h % window))
-    rows, cols = x.shape[2] // window, x.shape[3] // window
-    x = x.reshape(b, heads, rows, window, cols, window, c).permute(0, 2, 4, 1, 3, 5, 6)
-    return x.reshape(b * rows * cols, heads, window * window, c)
+    (h, w), (height, width) = size, window
+    x = F.pad(x.reshape(b, heads, h, w, c), (0, 0, 0, -w % width, 0, -h % height))
+    rows, cols = x.shape[2] // height, x.shape[3] // width
+    x = x.reshape(b, heads, rows, height, cols, width, c).permute(0, 2, 4, 1, 3, 5, 6)
+    return x.reshape(b * rows * cols, heads, height * width, c)
 
 
-def join_windows(x: Tensor, size: tuple[int, int], window: int) -> Tensor:
-    """Undo `split_windows`: (B * windows, heads, window^2, C) to (B, heads, H*W, C), padding cut off."""
-    h, w = size
-    rows, cols = -(-h // window), -(-w // window)
+def join_windows(x: Tensor, size: tuple[int, int], window: tuple[int, int]) -> Tensor:
+    """Undo `split_windows`: (B * windows, heads, rows * columns, C) to (B, heads, H*W, C), padding cut off."""
+    (h, w), (height, width) = size, window
+    rows, cols = -(-h // height), -(-w // width)
     _, heads, _, c = x.shape
-    x = x.reshape(-1, rows, cols, heads, window, window, c).permute(0, 3, 1, 4, 2, 5, 6)
-    x = x.reshape(x.shape[0], heads, rows * window, cols * window, c)
+    x = x.reshape(-1, rows, cols, heads, height, width, c).permute(0, 3, 1, 4, 2, 5, 6)
+    x = x.reshape(x.shape[0], heads, rows * height, cols * width, c)
     return x[:, :, :h, :w].reshape(x.shape[0], heads, h * w, c)
 
 
@@ -130,7 +142,7 @@ def attend_map(
         grid: sizes and windows.
         rel_h, rel_w: (offsets, C) relative-position tables.
         key_ok: bool (B, G*Hk*Wk) or None.
-        zeros: keep padded keys in the softmax as zero vectors instead of masking them.
+        zeros: native windows, and padded keys in the softmax as zero vectors instead of being masked.
 
     Returns:
         (B, heads, Hq*Wq, C).
@@ -140,23 +152,21 @@ def attend_map(
         rows = relative_rows(rel_h, hq, hk, hq, hk)
         cols = relative_rows(rel_w, wq, wk, wq, wk)
         return attend(q, k, v, rows, cols, grid.q, key_ok)
-    qw, kw = grid.q_window, grid.k_window
-    if hq <= qw and wq <= qw and not zeros:  # one window: padding it would only cost time
-        rows = relative_rows(rel_h, hq, hk, qw, kw)
-        cols = relative_rows(rel_w, wq, wk, qw, kw)
+    native = grid.q_window, grid.k_window
+    (qh, kh), (qw, kw) = (native, native) if zeros else (even_sides(grid, 0), even_sides(grid, 1))
+    rows, cols = relative_rows(rel_h, qh, kh, *native), relative_rows(rel_w, qw, kw, *native)
+    if (qh, qw) == grid.q:
         return attend(q, k, v, rows, cols, grid.q, key_ok)
     maps = k.shape[2] // (hk * wk)
-    padded = hk % kw or wk % kw
-    if key_ok is None and padded and not zeros:
+    if key_ok is None and (hk % kh or wk % kw) and not zeros:
         key_ok = torch.ones(k.shape[0], k.shape[2], dtype=torch.bool, device=k.device)
-    rows, cols = relative_rows(rel_h, qw, kw, qw, kw), relative_rows(rel_w, qw, kw, qw, kw)
-    k, v = (_split_maps(t, maps, grid.k, kw) for t in (k, v))
-    if key_ok is not None:
-        key_ok = _split_maps(key_ok[:, None, :, None], maps, grid.k, kw)[:, 0, :, 0]
-    out = attend(split_windows(q, grid.q, qw), k, v, rows, cols, (qw, qw), key_ok)
-    return join_windows(out, grid.q, qw)
+    k, v = (_split_maps(t, maps, grid.k, (kh, kw)) for t in (k, v))
+    if key_ok is not None:  # padding is False where it is to be hidden
+        key_ok = _split_maps(key_ok[:, None, :, None] ^ zeros, maps, grid.k, (kh, kw))[:, 0, :, 0] ^ zeros
+    out = attend(split_windows(q, grid.q, (qh, qw)), k, v, rows, cols, (qh, qw), key_ok)
+    return join_windows(out, grid.q, (qh, qw))
 
 
-def _split_maps(x: Tensor, maps: int, size: tuple[int, int], window: int) -> Tensor:
+def _split_maps(x: Tensor, maps: int, size: tuple[int, int], window: tuple[int, int]) -> Tensor:
     parts = [split_windows(part, size, window) for part in x.chunk(maps, dim=2)]
     return torch.cat(parts, dim=2)

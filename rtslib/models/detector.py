@@ -19,7 +19,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from rtslib.config import Config
 from rtslib.models.cascade import CascadeHeads
 from rtslib.models.mask_head import MaskHead
-from rtslib.models.pixels import chip_detections, network_input, network_targets
+from rtslib.models.pixels import alike, chip_detections, network_input, network_targets
 from rtslib.models.rpn import build_rpn
 from rtslib.models.trunk import Trunk
 
@@ -65,18 +65,25 @@ class Detector(Trunk):
             `scores` float (n,) in [0, 1] descending, `labels` int64 (n,) all 1, `masks` float (n, h, w)
             probabilities.
         """
+        if not self.training:
+            return alike(self._detections, batch, self.config.scale)
+        listed, features, levels = self._features(batch)
+        targets, sizes = network_targets(batch["targets"], self.config.scale), listed.image_sizes
+        proposals, losses = self.rpn(listed, features, targets)
+        boxes, matches = self.heads.sample(proposals, targets)
+        losses |= self.heads.losses(levels, boxes, sizes, targets)
+        losses["loss_mask"] = self.mask_head.loss(levels, boxes, matches, targets)
+        return losses
+
+    def _features(self, batch: dict[str, Any]) -> tuple[ImageList, dict[str, Tensor], list[Tensor]]:
+        """Return the network's input, the pyramid P2-P6 by name, and its levels P2-P5."""
         images, valid, sizes = network_input(batch, self.config.scale)
         features = self.pyramid(images, valid)
-        shape = next(iter(images.values()))
-        listed = ImageList(shape, sizes)
-        levels = [features[k] for k in ("0", "1", "2", "3")]
-        if self.training:
-            targets = network_targets(batch["targets"], self.config.scale)
-            proposals, losses = self.rpn(listed, features, targets)
-            boxes, matches = self.heads.sample(proposals, targets)
-            losses |= self.heads.losses(levels, boxes, sizes, targets)
-            losses["loss_mask"] = self.mask_head.loss(levels, boxes, matches, targets)
-            return losses
+        return ImageList(next(iter(images.values())), sizes), features, [features[k] for k in ("0", "1", "2", "3")]
+
+    def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
+        listed, features, levels = self._features(batch)
+        sizes = listed.image_sizes
         proposals, _ = self.rpn(listed, features)
         found = self.heads.detect(levels, proposals, sizes)
         logits = self.mask_head(levels, [f["boxes"] for f in found]).split([len(f["boxes"]) for f in found])

@@ -9,6 +9,8 @@ names are kept so that its ImageNet weights load unchanged:
 - attention runs in windows outside the last block of each stage (section 4.4, "Hwin"), through
   PyTorch's fused kernel (`rtslib.models.attention`); with windows off and at 224 px outputs equal timm's;
 - every scale has its own LayerNorm (`scale_norms` for strides 4-16, timm's `norm` for stride 32);
+- tokens of cells without any valid pixel (nodata, and the padding beside a smaller chip of a batch) are hidden
+  from attention, so that what a chip is batched with does not reach its features through it;
 - `like="detectron2"` computes what detectron2's MViT does with the same parameters: key/value strides
   doubled in the last blocks of stages 2 and 3, windows also in the last block of stage 1, padded keys
   not masked. No tensor shape shows which one weights were trained with.
@@ -22,6 +24,7 @@ from typing import Any, cast
 import timm
 from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg, model_cfgs, reshape_post_pool, reshape_pre_pool
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rtslib.errors import WeightsError
 from rtslib.models.attention import Grid, attend_map
@@ -31,6 +34,30 @@ SIZES: dict[str, MultiScaleVitCfg] = {
     "nano": MultiScaleVitCfg(depths=(1, 2, 4, 1), embed_dim=32),
     **{size: model_cfgs[f"mvitv2_{size}"] for size in ("tiny", "small", "base", "large")},
 }
+
+
+class Extent(tuple[int, int]):
+    """A token map's size (rows, columns), and which of its tokens attention may see.
+
+    timm hands sizes from block to block; this one takes the mask along.
+
+    Attributes:
+        seen: bool (B, rows, columns), or None where all may be seen.
+    """
+
+    seen: Tensor | None
+
+    def __new__(cls, size: Any, seen: Tensor | None = None) -> "Extent":
+        """Make one."""
+        extent = super().__new__(cls, tuple(size))
+        extent.seen = seen
+        return extent
+
+    def pooled(self, size: Any) -> "Extent":
+        """Return that of the map pooled to a size, which may be the same: a cell is seen if any of its tokens is."""
+        if self.seen is None or tuple(size) == self:
+            return Extent(size, self.seen)
+        return Extent(size, F.adaptive_max_pool2d(self.seen[:, None].float(), tuple(size))[:, 0] > 0)
 
 
 class PooledAttention(nn.Module):
@@ -56,18 +83,19 @@ class PooledAttention(nn.Module):
         self.residual_pooling, self.zeros = source.residual_pooling, zeros
         self.q_window, self.k_window = (window // _stride(pool) for pool in (self.pool_q, self.pool_k))
 
-    def forward(self, x: Tensor, feat_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    def forward(self, x: Tensor, feat_size: Extent) -> tuple[Tensor, Extent]:
         """Map tokens (B, H*W, C) to (B, Hq*Wq, dim_out) and return them with (Hq, Wq)."""
         b, n, _ = x.shape
         qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, q_size = self._pool(qkv[0], feat_size, self.pool_q, self.norm_q)
         k, k_size = self._pool(qkv[1], feat_size, self.pool_k, self.norm_k)
         v, _ = self._pool(qkv[2], feat_size, self.pool_v, self.norm_v)
-        grid = Grid(tuple(q_size), tuple(k_size), self.q_window, self.k_window)
-        out = attend_map(q, k, v, grid, self.rel_pos_h, self.rel_pos_w, zeros=self.zeros)
+        grid, seen = Grid(tuple(q_size), tuple(k_size), self.q_window, self.k_window), feat_size.pooled(k_size).seen
+        key_ok = None if seen is None else seen.flatten(1)
+        out = attend_map(q, k, v, grid, self.rel_pos_h, self.rel_pos_w, key_ok, self.zeros)
         if self.residual_pooling:
             out = out + q
-        return self.proj(out.transpose(1, 2).reshape(b, -1, self.dim_out)), q_size
+        return self.proj(out.transpose(1, 2).reshape(b, -1, self.dim_out)), feat_size.pooled(q_size)
 
     def _pool(self, x: Tensor, size: Any, pool: Any, norm: Any) -> tuple[Tensor, Any]:
         if pool is not None:
@@ -108,26 +136,28 @@ class MViT(MultiScaleVit):
         norm = partial(nn.LayerNorm, eps=SIZES[size].norm_eps)
         self.scale_norms = nn.ModuleList(norm(c) for c in self.channels[:-1])
 
-    def stage_maps(self, x: Tensor) -> list[Tensor]:
+    def stage_maps(self, x: Tensor, seen: Tensor | None = None) -> list[Tensor]:
         """Return the four stage outputs before their norms.
 
         Args:
             x: float (B, in_chans, H, W), normalised, H and W multiples of 32.
+            seen: bool (B, H/4, W/4), False for tokens that attention must not see; None: it may see all.
 
         Returns:
             Four maps (B, C_s, H/4/2^s, W/4/2^s), s = 0..3.
         """
         x, size = self.patch_embed(x)
+        size = Extent(size, seen)
         maps = []
         for stage in self.stages:
             x, size = stage(x, size)
             maps.append(x.transpose(1, 2).unflatten(2, tuple(size)))
         return maps
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the four normalised maps (strides 4, 8, 16, 32); shapes as in `stage_maps`."""
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> list[Tensor]:
+        """Return the four normalised maps (strides 4, 8, 16, 32); arguments and shapes as in `stage_maps`."""
         norms = [*self.scale_norms, self.norm]
-        return [norm(m.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, m in zip(norms, self.stage_maps(x))]
+        return [norm(m.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, m in zip(norms, self.stage_maps(x, seen))]
 
 
 def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> None:

@@ -4,6 +4,7 @@ Coordinates: pixels with the origin at the chip's top left *corner*, x right, y 
 (x0, y0, x1, y1) on pixel edges, so the box of a one-pixel mask at row r, column c is (c, r, c+1, r+1).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,6 +40,31 @@ def network_input(batch: dict[str, Any], scale: float) -> tuple[dict[str, Tensor
         pad = (0, -x.shape[-1] % DIVISOR, 0, -x.shape[-2] % DIVISOR)
         images[m], valid[m] = F.pad(x, pad), F.pad(ok, pad)
     return images, valid, sizes
+
+
+def alike(detect: Callable[[dict[str, Any]], list[dict]], batch: dict[str, Any], scale: float) -> list[dict]:
+    """Detect on chips of one padded size at a time: what a chip is batched with does not change its detections.
+
+    Beside a larger chip a smaller one gets more padding, and convolutions, proposals and RoIAlign read across its edge.
+
+    Args:
+        detect: gives the detections of each chip of a batch.
+        batch: `images`, `valid`, `sizes` as `rtslib.data.samples.collate` makes them.
+        scale: by which `detect` resizes.
+
+    Returns:
+        The detections in the batch's order.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, (h, w) in enumerate(batch["sizes"]):
+        groups.setdefault((-(-int(h * scale) // DIVISOR), -(-int(w * scale) // DIVISOR)), []).append(i)
+    found: dict[int, dict] = {}
+    for chosen in groups.values():
+        sizes = [batch["sizes"][i] for i in chosen]
+        h, w = (max(side) for side in zip(*sizes, strict=True))
+        parts = {k: {m: t[chosen, ..., :h, :w] for m, t in batch[k].items()} for k in ("images", "valid")}
+        found |= zip(chosen, detect({**parts, "sizes": sizes}), strict=True)
+    return [found[i] for i in range(len(batch["sizes"]))]
 
 
 def network_targets(targets: list[dict[str, Tensor]], scale: float) -> list[dict[str, Tensor]]:

@@ -71,11 +71,16 @@ class Trunk(Model):
             planes = [normal[m] for m in modalities]
             if self.tells_missing:
                 planes += [(~valid[m][:, None]).to(planes[0].dtype) for m in modalities]
-            maps[branch] = self.backbones[branch](torch.cat(planes, dim=1))
             seen[branch] = torch.stack([valid[m] for m in modalities]).any(0)
+            tokens = cells(seen[branch], 4)
+            maps[branch] = self.backbones[branch](torch.cat(planes, dim=1), None if tokens.all() else tokens)
         out = []
         for i, fusion in enumerate(self.fusion):
-            cell = 4 << i
-            at_scale = {b: F.max_pool2d(v[:, None].float(), cell)[:, 0] > 0 for b, v in seen.items()}
+            at_scale = {b: cells(v, 4 << i) for b, v in seen.items()}
             out.append(fusion({b: maps[b][i] for b in maps}, at_scale))
         return out
+
+
+def cells(valid: Tensor, stride: int) -> Tensor:
+    """Return which cells hold any valid pixel: bool (B, H, W) to (B, H/stride, W/stride)."""
+    return F.max_pool2d(valid[:, None].float(), stride)[:, 0] > 0

@@ -60,3 +60,12 @@ def made_batch(names=("rgb", "spectral", "terrain"), sizes=((64, 64), (64, 96)),
         targets.append({"boxes": boxes, "labels": torch.ones(n, dtype=torch.long), "masks": masks})
     ids = list(range(1, len(sizes) + 1))
     return {"image_ids": ids, "sizes": list(sizes), "images": images, "valid": valid, "targets": targets}
+
+
+def redraw(module, seed=0, spread=0.05):
+    """Random parameters everywhere: initial ones (zero biases, small positions) hide errors."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            centre = 1.0 if p.ndim == 1 and p.mean() > 0.5 else 0
+            p.copy_(torch.randn(p.shape, generator=generator) * spread + centre)

@@ -9,16 +9,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from helpers.models import redraw
 from rtslib.errors import WeightsError
-from rtslib.models.mvit import MViT, load_imagenet
-
-
-def redraw(module, seed=0):
-    """Random parameters everywhere: initial ones (zero biases, small positions) hide errors."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in module.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator) * 0.05 + (1.0 if p.ndim == 1 and p.mean() > 0.5 else 0))
+from rtslib.models.mvit import Extent, MViT, load_imagenet
 
 
 @pytest.mark.parametrize("size", ["tiny", "small"])
@@ -56,6 +49,37 @@ def test_windows_change_nothing_where_one_window_is_the_map_and_much_where_not()
         with torch.no_grad():
             close = [torch.allclose(a, b, atol=1e-4) for a, b in zip(with_windows(x), without(x))]
         assert all(close) is same
+
+
+def test_padding_that_is_hidden_from_attention_hardly_reaches_the_chip():
+    """A 64 px chip alone, and as the corner of 128 px. What is left is what convolutions read across the edge."""
+    torch.manual_seed(0)
+    model = MViT("nano").eval()
+    redraw(model)
+    chip, seen = torch.randn(1, 3, 64, 64), torch.zeros(1, 32, 32, dtype=torch.bool)
+    seen[:, :16, :16] = True
+    padded = torch.nn.functional.pad(chip, (0, 64, 0, 64))
+    with torch.no_grad():
+        alone, told, untold = model(chip), model(padded, seen), model(padded)
+    for i, small in enumerate(alone[:2]):  # of the small maps every token is at an edge
+        inside = (..., slice(0, (12 >> i)), slice(0, (12 >> i)))
+        off = [(big[inside] - small[inside]).abs().mean() for big in (told[i], untold[i])]
+        assert off[0] < 0.2 * off[1], (i, off)
+
+
+def test_hiding_no_token_changes_nothing():
+    model, x = MViT("nano").eval(), torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        for a, b in zip(model(x), model(x, torch.ones(2, 16, 24, dtype=torch.bool)), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_a_pooled_extent_is_seen_where_any_token_was():
+    seen = torch.zeros(1, 4, 6, dtype=torch.bool)
+    seen[0, 0, 3] = True
+    half = Extent((4, 6), seen).pooled([2, 3])
+    assert half == (2, 3) and half.seen.nonzero().tolist() == [[0, 0, 1]]
+    assert half.pooled((2, 3)).seen is half.seen and Extent([4, 6]).pooled((2, 3)).seen is None
 
 
 def test_detectron2s_way_changes_outputs_but_no_parameter():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rtslib.config import Config
 from rtslib.errors import EngineError
-from rtslib.models.pixels import DIVISOR, chip_detections, network_input, network_targets
+from rtslib.models.pixels import DIVISOR, alike, chip_detections, network_input, network_targets
 from rtslib.models.rpn import STRIDES
 from rtslib.models.trunk import Trunk
 
@@ -114,16 +114,24 @@ class FusedRCNN(GeneralizedRCNN):
         """
         if isinstance(batch, list):
             return super().forward(batch)
+        if not self.training:
+            return alike(self._detections, batch, self.config.scale)
+        listed, features = self._features(batch)
+        targets = network_targets(batch["targets"], self.config.scale)
+        truth = [as_instances(t, size) for t, size in zip(targets, listed.image_sizes, strict=True)]
+        with EventStorage():  # detectron2's heads log into one; Lightning's loop has none
+            proposals, losses = self.proposal_generator(listed, features, truth)
+            losses = losses | self.roi_heads(listed, features, proposals, truth)[1]
+        return {LOSSES.get(k, k).replace("box_reg_stage", "box_stage"): v for k, v in losses.items()}
+
+    def _features(self, batch: dict[str, Any]) -> tuple[ImageList, dict[str, Tensor]]:
+        """Return the network's input and its pyramid."""
         images, valid, sizes = network_input(batch, self.config.scale)
         stacked = torch.cat([x.masked_fill(~valid[m][:, None], torch.nan) for m, x in images.items()], dim=1)
-        listed, features = ImageList(stacked, sizes), self.backbone(stacked)
-        if self.training:
-            targets = network_targets(batch["targets"], self.config.scale)
-            truth = [as_instances(t, size) for t, size in zip(targets, sizes, strict=True)]
-            with EventStorage():  # detectron2's heads log into one; Lightning's loop has none
-                proposals, losses = self.proposal_generator(listed, features, truth)
-                losses = losses | self.roi_heads(listed, features, proposals, truth)[1]
-            return {LOSSES.get(k, k).replace("box_reg_stage", "box_stage"): v for k, v in losses.items()}
+        return ImageList(stacked, sizes), self.backbone(stacked)
+
+    def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
+        listed, features = self._features(batch)
         proposals, _ = self.proposal_generator(listed, features, None)
         found, _ = self.roi_heads(listed, features, proposals, None)
         return [
