@@ -19,6 +19,9 @@ from rtslib.bands import MODALITIES, check_modalities
 from rtslib.errors import ConfigError
 from rtslib.files import read_json, write_json
 
+#: Knobs that training sets, from the data.
+MEASURED = ("modality_mean", "modality_std", "derived", "temperature", "score_shift")
+
 #: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, and `decision` (`rtslib.models.decision`).
 FusionName = Literal[
     "sum", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention", "residual_cross_attention", "data",
@@ -39,6 +42,7 @@ class Config(BaseModel):
     modality_dropout: float = Field(0.0, ge=0, lt=1)  # chance that a modality of a training chip is hidden, all or half
     modality_mean: dict[str, list[float]] = {}  # normalisation, from the training side; filled by training
     modality_std: dict[str, list[float]] = {}  # the same, standard deviations
+    derived: dict[str, list[str]] = {}  # band computed from others -> from which; a map does the same; set by training
 
     # engine
     engine: Literal["torchvision", "detectron2"] = "torchvision"  # whose pyramid and heads; same weights
@@ -78,6 +82,7 @@ class Config(BaseModel):
     nms: float = Field(0.5, gt=0, le=1)  # IoU of detections
     max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
     temperature: float = Field(1.0, gt=0)  # divides the logit of scores (evaluation/calibration.py); set by training
+    score_shift: float = 0.0  # is added to the divided logit; set by training
 
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation
@@ -85,7 +90,7 @@ class Config(BaseModel):
     batch_size: int = Field(8, ge=1)  # chips a step
     lr: float = Field(1.6e-4, gt=0)  # AdamW, at the end of the warm-up
     backbone_lr: float = Field(1.0, gt=0)  # factor on `lr` for the backbones
-    weight_decay: float = Field(0.1, ge=0)  # none on norms, biases, relative positions
+    weight_decay: float = Field(0.1, ge=0)  # of the weights of linear layers and convolutions
     warmup: float = Field(0.05, ge=0, lt=1)  # share of all steps with linearly rising rate, then cosine to 0
     clip: float = Field(1.0, gt=0)  # gradient norm
     ema: float = Field(0.998, ge=0, lt=1)  # decay of the averaged weights that are evaluated; 0: none

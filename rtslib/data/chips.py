@@ -8,8 +8,8 @@ checked, when a chip is read. The annotation format is COCO's: https://cocodatas
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +90,7 @@ class ChipSet:
         reader: reads a chip, see `read`; the layout supplies it.
         listings: manifests and annotation files, whose bytes go into `fingerprint`.
         id_offset: what was added to the ids of training chips, see `rtslib.data.layouts.challenge`; mostly 0.
+        derived: band computed here -> bands it is computed from; what the files hold is not in it.
     """
 
     root: Path
@@ -103,6 +104,7 @@ class ChipSet:
     reader: Callable[[Chip], np.ndarray]
     listings: tuple[Path, ...]
     id_offset: int = 0
+    derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def read(self, chip: Chip) -> np.ndarray:
         """Read a chip's pixels.

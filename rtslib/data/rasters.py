@@ -14,10 +14,10 @@ Source for scale, offset and nodata: GDAL raster data model.
 
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import rasterio
@@ -66,16 +66,43 @@ class Stack:
         layers: the bands in the files, in file order.
         derived: names of the bands computed from them.
         grid: the one grid of all files.
+        ways: how bands are to be derived, where `deriving` has told: (band, those it is computed from).
     """
 
     layers: tuple[Layer, ...]
     derived: tuple[str, ...]
     grid: Grid
+    ways: tuple[tuple[str, tuple[str, ...]], ...] = field(default=(), kw_only=True)
 
     @property
     def bands(self) -> tuple[str, ...]:
         """Names of all bands, those in the files first, then the derived ones."""
-        return tuple(layer.name for layer in self.layers) + self.derived
+        return tuple(layer.name for layer in self.layers if layer.name not in self.derived) + self.derived
+
+    @property
+    def derivations(self) -> dict[str, tuple[str, ...]]:
+        """Derived band -> those it is computed from."""
+        return {b: self._needs[b] for b in self.derived}
+
+    def deriving(self, ways: Mapping[str, Sequence[str]]) -> Self:
+        """Return the same rasters with bands computed in the ways of another set, even bands that the files hold.
+
+        A band that is not there at all stays away.
+
+        Args:
+            ways: derived band -> those it is computed from, as `derivations` gives them.
+
+        Raises:
+            DataError: a band is there, but cannot be computed so.
+        """
+        wanted = {b: tuple(inputs) for b, inputs in ways.items() if b in self.bands}
+        for band, inputs in wanted.items():
+            if not set(inputs) <= set(self.bands):
+                how = f"{band} computed from {', '.join(self.derivations.get(band, ('what its maker took',)))}"
+                fix = f"supply {', '.join(sorted(set(inputs) - set(self.bands)))}, which the model's chips had"
+                raise DataError(self.files[0], how, f"from {', '.join(inputs)}, as the model was trained on", fix)
+        derived = (*self.derived, *(b for b in wanted if b not in self.derived))
+        return replace(self, derived=derived, ways=tuple({**dict(self.ways), **wanted}.items()))
 
     crs = property(lambda self: self.grid.crs, doc="Coordinate reference system of the grid.")
     transform = property(lambda self: self.grid.transform, doc="Pixel (column, row) to map coordinates; north up.")
@@ -108,7 +135,7 @@ class Stack:
         if missing:
             raise ConfigError(f"no band {missing[0]!r} in {self.files[0]}: there are {list(self.bands)}")
         inner = self._rows_and_columns(window)
-        margins = np.max([(0, 0), *(self._margin(b) for b in bands if b in self.derived)], axis=0).tolist()
+        margins = np.max([(0, 0), *map(self._reach, bands)], axis=0).tolist()
         sides = (self.height, self.width)
         outer: Any = tuple((max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(inner, margins, sides))
         needed = self.layers_of(bands)
@@ -116,20 +143,28 @@ class Stack:
         cut = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(inner, outer))
         out = np.empty((len(bands), *(b - a for a, b in inner)), dtype=np.float32)
         for k, band in enumerate(bands):
-            out[k] = (self._derive(band, raw) if band in self.derived else raw[band])[cut]
+            out[k] = self._made(band, raw)[cut]
         return out
 
     def layers_of(self, bands: Sequence[str]) -> set[str]:
         """Return the names of the layers that `bands`, all of them its own, are read from."""
-        return {n for b in bands for n in (self._needs[b] if b in self.derived else (b,))}
+        return {n for b in bands for n in (self.layers_of(self._needs[b]) if b in self.derived else (b,))}
 
     @property
     def _needs(self) -> dict[str, tuple[str, ...]]:
-        """Derived band -> layers that it is computed from."""
-        return derive.NEEDS
+        """Derived band -> bands that it is computed from, which may be derived themselves."""
+        return derive.NEEDS | dict(self.ways)
+
+    def _reach(self, band: str) -> tuple[int, int]:
+        """Rows and columns beyond a window that a band reads, with those of what it is computed from."""
+        if band not in self.derived:
+            return 0, 0
+        rows, columns = self._margin(band)
+        inputs = [self._reach(b) for b in self._needs[band]]
+        return rows + max(r for r, _ in inputs), columns + max(c for _, c in inputs)
 
     def _margin(self, band: str) -> tuple[int, int]:
-        """Rows and columns beyond a window that a derived band reads."""
+        """Rows and columns of its inputs that a derived band reads beyond its own."""
         return (derive.MARGIN[band],) * 2
 
     def _rows_and_columns(self, window: Window | None) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -140,8 +175,10 @@ class Stack:
             raise ValueError(f"window {window} is not inside the {self.height} x {self.width} px grid")
         return (int(r0), int(r1)), (int(c0), int(c1))
 
-    def _derive(self, band: str, raw: dict[str, np.ndarray]) -> np.ndarray:
-        inputs = [raw[b] for b in self._needs[band]]
+    def _made(self, band: str, raw: dict[str, np.ndarray]) -> np.ndarray:
+        if band not in self.derived:
+            return raw[band]
+        inputs = [self._made(b, raw) for b in self._needs[band]]
         terrain = (pixel_size(self.grid),) if band in ("relative_elevation", "shaded_relief") else ()
         return getattr(derive, band)(*inputs, *terrain)
 

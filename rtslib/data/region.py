@@ -4,8 +4,8 @@ A *region* is what `rtslib.data.rasters.Stack` is for co-registered files, for a
 path, a URL, `/vsicurl/...`) and of any CRS, resolution, nodata and extent. A *source* is one of them, with names for
 its bands. The grid is that of one source, or one over all of them in a CRS of choice. A source on the very grid is
 read as it is; any other is warped to it bilinearly, and what it does not cover is nodata. NDVI, NDWI, relative
-elevation and shaded relief are derived where no source has them. Nothing is held but the window being read and
-GDAL's block cache, so that the size of a mosaic does not matter.
+elevation and shaded relief are derived where no source has them, or in the way of a model's chips (`deriving`).
+Nothing is held but the window being read and GDAL's block cache, so that the size of a mosaic does not matter.
 
 Headers are checked when a region is opened, values when they are read (`rtslib.data.warp`). A window gives what reading
 the whole and cutting would give, since derived bands read a margin.
@@ -73,7 +73,7 @@ class Region(Stack):
 
     @property
     def _needs(self) -> dict[str, tuple[str, ...]]:
-        return _needs(layer.name for layer in self.layers)
+        return _needs(layer.name for layer in self.layers) | dict(self.ways)
 
     def _margin(self, band: str) -> tuple[int, int]:
         if band != "relative_elevation":

@@ -64,7 +64,10 @@ def _merge(moments: tuple[int, np.ndarray, np.ndarray], pixels: np.ndarray) -> t
 
 
 def with_statistics(config: Config, chipset: ChipSet, chips: list[Chip]) -> Config:
-    """Return the config with mean and standard deviation of the bands over the training chips. Raises DataError."""
+    """Return the config with mean and standard deviation of the bands over the training chips, and how derived bands
+    were made. Raises DataError."""
     stats = band_statistics(chipset, chips, config.modalities)
     means, stds = ({m: s[kind] for m, s in stats.items()} for kind in ("mean", "std"))
-    return config.updated(modality_mean=means, modality_std=stds)
+    read = {b for bands in config.modalities.values() for b in bands}
+    derived = {b: list(inputs) for b, inputs in chipset.derived.items() if b in read}
+    return config.updated(modality_mean=means, modality_std=stds, derived=derived)

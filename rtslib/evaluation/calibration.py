@@ -1,72 +1,58 @@
 """Calibration: of the detections with score 0.7, are seven in ten right?
 
 A detection is *right* if it matches an instance at IoU 0.5 (best score first, each instance once). Detectors
-are trained on other questions, so their scores rank well but are no probabilities. *Temperature scaling*
-divides the logit of every score by one number T > 0:
+are trained on other questions, so their scores rank well but are no probabilities. *Platt scaling* divides
+the logit of every score by a temperature T > 0 and shifts it by b:
 
-    score' = sigmoid(logit(score) / T)
+    score' = sigmoid(logit(score) / T + b)
 
-T is fitted on the validation side, which the weights were not trained on, by the least negative log-likelihood
-of right and wrong. One model's scores keep their order, so its average precision stays; pooled with those of a model
-with another T (the folds of cross-validation), they would not. T > 1 pulls scores to 0.5, T < 1 pushes them away from
-it; it cannot move them across 0.5.
+Both are fitted on the validation side, which the weights were not trained on, by the least negative log-likelihood
+of right and wrong; the scores there then sum to the number of right detections, which a temperature alone cannot
+bring about (it moves no score across 0.5). One model's scores keep their order, so its average precision stays;
+pooled with those of another model (the folds of cross-validation), they would not.
 
 The *expected calibration error* is the mean distance between a bin's share of right detections and its mean
 score, weighted by the bin's number of detections, over ten bins of equal width.
 
-Source: Guo et al. 2017, arXiv 1706.04599; for detectors Küppers et al. 2020, arXiv 2004.13546.
+Sources: Platt 1999 (Advances in Large Margin Classifiers, 61-74); Guo et al. 2017, arXiv 1706.04599; for detectors
+Küppers et al. 2020, arXiv 2004.13546. Differs from Platt's: his targets (r + 1) / (r + 2), which are for few examples
+without noise, are 0 and 1 here, as theirs would not sum to r.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 
-from rtslib.evaluation.coco import matched
-
 EPS = 1e-6  # scores are kept this far from 0 and 1, where the logit ends
 LOWEST, HIGHEST = 0.05, 20.0  # of T
+FARTHEST = 10.0  # of b, either way
 
 
-def judged(gt: dict, results: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Tell right detections from wrong ones.
-
-    Args:
-        gt, results: as for `rtslib.evaluation.coco.evaluate`; the 10 best predictions a chip count.
-
-    Returns:
-        Scores, float64 (n,), and which are right, bool (n,).
-
-    Raises:
-        DataError: as `evaluate`.
-    """
-    images = [image for image in matched(gt, list(results), "segm", iou=0.5, area="all").evalImgs if image]
-    scores = np.concatenate([np.asarray(image["dtScores"], float) for image in images] or [np.zeros(0)])
-    right = np.concatenate([np.asarray(image["dtMatches"][0]) > 0 for image in images] or [np.zeros(0, bool)])
-    return scores, right.astype(bool)
-
-
-def fit_temperature(scores: np.ndarray, right: np.ndarray) -> float | None:
-    """Fit T by maximum likelihood.
+def fit_platt(scores: np.ndarray, right: np.ndarray) -> tuple[float, float] | None:
+    """Fit T and b by maximum likelihood.
 
     Args:
         scores: float (n,), 0-1, not scaled before.
         right: bool (n,).
 
     Returns:
-        T between `LOWEST` and `HIGHEST`; None without both right and wrong detections, where none fits best.
+        T between `LOWEST` and `HIGHEST`, b between -`FARTHEST` and `FARTHEST`; None without both right and wrong
+        detections, where none fit best.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import minimize
 
     if not right.any() or right.all():
         return None
     clipped = np.clip(scores, EPS, 1 - EPS)
-    margin = np.log(clipped / (1 - clipped)) * np.where(right, 1.0, -1.0)
+    logits, side = np.log(clipped / (1 - clipped)), np.where(right, 1.0, -1.0)
 
-    def loss(log_t: float) -> float:
-        return float(np.logaddexp(0, -margin / np.exp(log_t)).mean())
+    def loss(numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        scale, shift = np.exp(-numbers[0]), numbers[1]
+        margin = side * (logits * scale + shift)
+        slope = -side / (1 + np.exp(margin)) / len(side)
+        return float(np.logaddexp(0, -margin).mean()), np.array([slope @ logits * -scale, slope.sum()])
 
-    best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
-    return float(np.exp(best.x))
+    bounds = [(np.log(LOWEST), np.log(HIGHEST)), (-FARTHEST, FARTHEST)]
+    best = minimize(loss, np.zeros(2), jac=True, bounds=bounds, method="L-BFGS-B")
+    return float(np.exp(best.x[0])), float(best.x[1])
 
 
 def reliability(scores: np.ndarray, right: np.ndarray, bins: int = 10) -> list[dict[str, float]]:

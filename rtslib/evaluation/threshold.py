@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rtslib.evaluation.calibration import judged
+from rtslib.evaluation.ledger import judged
 
 
 def best_threshold(gt: dict, results: Sequence[dict]) -> tuple[float, float] | None:

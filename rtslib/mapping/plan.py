@@ -100,8 +100,10 @@ def plan(config: Config, region: Stack, options: Options, area: shapely.Geometry
     Raises:
         ConfigError: the region has no band of the model.
         MissingModalityError: the model cannot run without a modality that the region lacks.
-        DataError: the area of interest lies outside the region.
+        DataError: the area of interest lies outside the region, or a band cannot be computed as on the model's chips.
     """
+    read = {b for bands in config.modalities.values() for b in bands}
+    region = region.deriving({b: inputs for b, inputs in config.derived.items() if b in read})
     modalities, absent = {m: tuple(bands) for m, bands in config.modalities.items()}, absent_from(config, region)
     if len(absent) == len(modalities):
         lacking = [b for b in next(iter(modalities.values())) if b not in region.bands]

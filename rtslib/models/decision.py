@@ -8,8 +8,8 @@ number of them may be missing: a detector whose modality has no valid pixel on a
 detection reaches into its own void.
 
 Source: the decision level of the usual three (data, feature, decision), e.g. Hall and Llinas 1997 (Proc. IEEE
-85(1), doi 10.1109/5.554205); a baseline, not in Li et al. 2025. Differs from plain late fusion: scores are scaled
-by each detector's temperature first, as those of different models do not mean the same.
+85(1), doi 10.1109/5.554205); a baseline, not in Li et al. 2025. Differs from plain late fusion: scores are
+calibrated by each detector's own numbers first, as those of different models do not mean the same.
 """
 
 from typing import Any, cast
@@ -21,7 +21,7 @@ from rtslib.config import Config
 from rtslib.errors import ConfigError
 from rtslib.models.detector import Detector
 from rtslib.models.model import Model
-from rtslib.models.temperature import tempered
+from rtslib.models.platt import platt
 
 
 class Decision(Model):
@@ -40,8 +40,8 @@ class Decision(Model):
             raise ConfigError("fusion=decision puts trained runs together: set engine=torchvision")
         self.config = config
         self.detectors = nn.ModuleDict({m: Detector(alone(config, m)) for m in config.modalities})
-        self.temperatures: Tensor
-        self.register_buffer("temperatures", torch.ones(len(config.modalities)))
+        self.calibrations: Tensor  # temperature and shift of each
+        self.register_buffer("calibrations", torch.tensor([[1.0, 0.0]] * len(config.modalities)))
 
     @property
     def backbones(self) -> nn.ModuleDict:  # type: ignore[override]
@@ -58,10 +58,10 @@ class Decision(Model):
         out = []
         for i, (h, w) in enumerate(batch["sizes"]):
             found = []
-            for m, temperature in zip(self.detectors, self.temperatures.tolist(), strict=True):
+            for m, numbers in zip(self.detectors, self.calibrations.tolist(), strict=True):
                 one, seen = answers[m][i], batch["valid"][m][i, :h, :w]
                 if seen.any():
-                    found.append({**one, "scores": tempered(one["scores"], temperature), "masks": one["masks"] * seen})
+                    found.append({**one, "scores": platt(one["scores"], *numbers), "masks": one["masks"] * seen})
             out.append(self._united(found or [{k: v[:0] for k, v in answers[m][i].items()}]))
         return out
 
@@ -71,7 +71,8 @@ class Decision(Model):
         order = every["scores"].argsort(descending=True, stable=True)
         every = {k: v[order] for k, v in every.items()}
         keep = mask_nms(every["masks"] >= 0.5, self.config.nms)[: self.config.max_dets]
-        return {k: tempered(v[keep], self.config.temperature) if k == "scores" else v[keep] for k, v in every.items()}
+        found, c = {k: v[keep] for k, v in every.items()}, self.config
+        return found | {"scores": platt(found["scores"], c.temperature, c.score_shift)}
 
 
 def mask_nms(masks: Tensor, iou: float) -> Tensor:
@@ -92,4 +93,4 @@ def alone(config: Config, modality: str) -> Config:
     stats = {
         k: {m: v for m, v in getattr(config, k).items() if m == modality} for k in ("modality_mean", "modality_std")
     }
-    return config.updated(modalities=one, fusion="data", temperature=1.0, **stats)
+    return config.updated(modalities=one, fusion="data", temperature=1.0, score_shift=0.0, **stats)

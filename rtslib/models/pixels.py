@@ -15,7 +15,7 @@ from torchvision.ops import clip_boxes_to_image
 from rtslib.config import Config
 from rtslib.models.cascade import nonempty
 from rtslib.models.mask_head import paste_masks
-from rtslib.models.temperature import tempered
+from rtslib.models.platt import platt
 
 DIVISOR = 32  # network input sizes are padded to multiples of this
 
@@ -83,7 +83,7 @@ def chip_detections(
 
     Args:
         boxes: (n, 4) xyxy px of the network input; scores: (n,); probs: (n, 28, 28) mask probabilities.
-        size: (h, w) of the chip; config: `scale`, by which it was resized, and `temperature`.
+        size: (h, w) of the chip; config: `scale`, by which it was resized, `temperature` and `score_shift`.
 
     Returns:
         As `Detector.forward` in evaluation mode.
@@ -93,7 +93,8 @@ def chip_detections(
     boxes = boxes[keep]
     labels = torch.ones(len(boxes), dtype=torch.long, device=boxes.device)
     masks = paste_masks(probs[keep], boxes, *size)
-    return {"boxes": boxes, "scores": tempered(scores[keep], config.temperature), "labels": labels, "masks": masks}
+    scores = platt(scores[keep], config.temperature, config.score_shift)
+    return {"boxes": boxes, "scores": scores, "labels": labels, "masks": masks}
 
 
 def _resized(x: Tensor, scale: float) -> Tensor:

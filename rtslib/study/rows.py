@@ -1,13 +1,13 @@
 """One row a run and seed: everything that a fusion study says about a trained model.
 
 A run of cross-validation is its folds together: each chip is judged by the model that did not train on its fold, and
-one score is computed over all chips. Score thresholds and temperatures come from each model's own validation side,
+one score is computed over all chips. Score thresholds and calibrations come from each model's own validation side,
 never from the test side. Average precision ranks the detections of all folds together, so it takes their scores from
-before temperature scaling: a fold whose validation side had no right detection keeps temperature 1 where others have
-0.3, and would go to one end of the ranking.
+before calibration: a fold whose validation side had no right detection keeps temperature 1 where others have 0.3, and
+would go to one end of the ranking.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from rtslib.data.chips import Chip
 from rtslib.evaluation.bootstrap import Hits, average_precision, hits
 from rtslib.evaluation.boundary import boundary_iou
 from rtslib.evaluation.calibration import calibration_error, reliability
 from rtslib.evaluation.coco import evaluate, matched, pr_curve
-from rtslib.models.temperature import tempered
+from rtslib.models.platt import platt, unplatt
 from rtslib.study.scores import threshold
 from rtslib.study.study import StudyRun
 from rtslib.training.runs import Run
@@ -39,7 +40,8 @@ class Judged:
         runs: its folders, one a fold.
         gt: COCO ground truth of all test chips; groups: chip id -> site group.
         results: COCO results on them.
-        threshold, temperature: chip id -> those of the model that judged it.
+        threshold: chip id -> that of the model that judged it.
+        calibration: chip id -> temperature and shift of that model.
     """
 
     name: str
@@ -49,13 +51,14 @@ class Judged:
     groups: dict[int, str]
     results: list[dict]
     threshold: dict[int, float]
-    temperature: dict[int, float]
+    calibration: dict[int, tuple[float, float]]
 
     @cached_property
     def raw(self) -> list[dict]:
-        """The results with their scores from before temperature scaling."""
-        inverse = {chip: 1 / t for chip, t in self.temperature.items()}
-        scores = _scaled([r["score"] for r in self.results], [inverse[r["image_id"]] for r in self.results])
+        """The results with their scores from before calibration."""
+        scores = _scaled(
+            unplatt, [r["score"] for r in self.results], [self.calibration[r["image_id"]] for r in self.results]
+        )
         return [{**r, "score": s} for r, s in zip(self.results, scores.tolist(), strict=True)]
 
     def hits(self, iou: float = 0.5) -> Hits:
@@ -77,18 +80,18 @@ def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None) -> Ju
     results: list[dict] = []
     groups: dict[int, str] = {}
     cuts: dict[int, float] = {}
-    temperature: dict[int, float] = {}
+    calibration: dict[int, tuple[float, float]] = {}
     for part in parts:
         here = part.study.chips("test")
-        cut, scale = threshold(part)[0], part.made.config.temperature
+        cut, config = threshold(part)[0], part.made.config
         chips += here
         results += part.predictions("test", hidden)
         groups |= {c.id: c.group for c in here}
         cuts |= {c.id: cut for c in here}
-        temperature |= {c.id: scale for c in here}
+        calibration |= {c.id: (config.temperature, config.score_shift) for c in here}
     gt = parts[0].study.chipset.coco(sorted(chips, key=lambda c: c.id))
     runs = tuple(part.made for part in parts)
-    return Judged(parts[0].name, parts[0].seed, runs, gt, groups, results, cuts, temperature)
+    return Judged(parts[0].name, parts[0].seed, runs, gt, groups, results, cuts, calibration)
 
 
 def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]]) -> dict[str, Any]:
@@ -102,8 +105,8 @@ def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]])
     Returns:
         model, seed, fusion, modalities; AP, AP50, AP75, AP_small ... AR of masks, AP25 (at IoU 0.25), box_AP, box_AP50
         (fractions, None where undefined); precision, recall, F1 at the validation's threshold, boundary_iou of the
-        right detections there; temperature, ECE_before and ECE_after it; chips, instances; costs: image passes and
-        seconds of all folds together, seconds a step, the highest peak of memory.
+        right detections there; temperature and shift, ECE_before and ECE_after them; chips, instances; costs: image
+        passes and seconds of all folds together, seconds a step, the highest peak of memory.
     """
     scores, config = evaluate(judged.gt, judged.raw), judged.runs[0].config
     costs = pd.DataFrame([run.cost() for run in judged.runs])
@@ -128,7 +131,7 @@ def curve_rows(judged: Judged) -> pd.DataFrame:
 
 
 def reliability_rows(judged: Judged) -> pd.DataFrame:
-    """Return bins of the scores before and after temperature scaling: model, seed, when, low, high, count, score,
+    """Return bins of the scores before and after calibration: model, seed, when, low, high, count, score,
     right."""
     found = judged.hits()
     pairs = (("before", found.scores), ("after", _after(judged, found)))
@@ -137,22 +140,26 @@ def reliability_rows(judged: Judged) -> pd.DataFrame:
 
 
 def _after(judged: Judged, found: Hits) -> np.ndarray:
-    """Return the scores of `Judged.hits` as a user gets them, scaled by the temperature of each chip's model."""
-    return _scaled(found.scores, [judged.temperature[c] for c in found.chips])
+    """Return the scores of `Judged.hits` as a user gets them, calibrated by each chip's model."""
+    return _scaled(platt, found.scores, [judged.calibration[c] for c in found.chips])
 
 
-def _scaled(scores: Sequence[float] | np.ndarray, temperatures: Sequence[float]) -> np.ndarray:
-    """Scale scores (n,) by a temperature each."""
-    out, each = np.array(scores, dtype=np.float64), np.array(temperatures)
-    for t in np.unique(each):
-        out[each == t] = tempered(torch.tensor(out[each == t]), float(t)).numpy()
-    return out
+def _scaled(
+    way: Callable[[Tensor, float, float], Tensor], scores: Sequence[float] | np.ndarray,
+    numbers: Sequence[tuple[float, float]],
+) -> np.ndarray:  # fmt: skip
+    """Scale scores (n,) by a temperature and a shift each."""
+    out, each = torch.from_numpy(np.array(scores, dtype=np.float64)), np.array(numbers).reshape(-1, 2)
+    for temperature, shift in np.unique(each, axis=0).tolist():
+        here = torch.from_numpy((each == (temperature, shift)).all(axis=1))
+        out[here] = way(out[here], temperature, shift)
+    return out.numpy()
 
 
 def _calibration(judged: Judged) -> dict[str, float | None]:
     found = judged.hits()
     return {
-        "temperature": float(np.mean(list(judged.temperature.values()))),
+        **dict(zip(("temperature", "shift"), np.mean(list(judged.calibration.values()), axis=0).tolist(), strict=True)),
         "ECE_before": calibration_error(found.scores, found.right),
         "ECE_after": calibration_error(_after(judged, found), found.right),
     }

@@ -27,7 +27,8 @@ from rtslib.training.steptime import run_seconds
 REFERENCES = {"two_stage": ("data", "rgb_continued", RESIDUAL), "transfer": ("data", "rgb")}
 #: Columns of `runs.csv` that `models.csv` has the means of.
 AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "F1", "boundary_iou",
-            "temperature", "ECE_before", "ECE_after", "seconds", "seconds_per_step", "peak_memory_mib")  # fmt: skip
+            "temperature", "shift", "ECE_before", "ECE_after", "seconds", "seconds_per_step",
+            "peak_memory_mib")  # fmt: skip
 
 
 def run_study(

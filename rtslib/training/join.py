@@ -30,12 +30,13 @@ def joined_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFram
             raise WeightsError(f"{start[m]} was trained on {list(config.modalities)}, needed is {m!r} alone")
     parts = ("modalities", "modality_mean", "modality_std")
     united = {k: {m: getattr(c, k)[m] for m, c in configs.items()} for k in parts}
+    united["derived"] = {b: way for c in configs.values() for b, way in c.derived.items()}
     first = next(iter(configs.values()))
-    return Recipe(first.updated(fusion="decision", temperature=1.0, **united), chipset, split, start)
+    return Recipe(first.updated(fusion="decision", temperature=1.0, score_shift=0.0, **united), chipset, split, start)
 
 
 def join(recipe: Recipe, run: Run) -> Run:
-    """Join finished runs, or recognise them as joined; scores are theirs, scaled by their temperatures.
+    """Join finished runs, or recognise them as joined; scores are theirs, as each calibrated them.
 
     Args:
         recipe: from `joined_recipe`.

@@ -17,6 +17,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
 from rtslib.config import Config
@@ -125,14 +126,14 @@ def rate(step: int, steps: int, warmup: float) -> float:
 
 
 def parameter_groups(model: Model) -> list[dict[str, Any]]:
-    """AdamW groups: backbones at `lr * backbone_lr`; no decay on 1-d parameters and relative positions."""
+    """AdamW groups: backbones at `lr * backbone_lr`; decay on the weights of linear layers and convolutions alone."""
     c = model.config
     branches = {id(p) for p in model.backbones.parameters()}
+    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)}
     groups: dict[tuple[bool, bool], list] = {}
-    for name, p in model.named_parameters():
+    for p in model.parameters():
         if p.requires_grad:
-            key = (id(p) in branches, p.ndim > 1 and "rel_pos" not in name)
-            groups.setdefault(key, []).append(p)
+            groups.setdefault((id(p) in branches, id(p) in decayed), []).append(p)
     return [
         {"params": ps, "lr": c.lr * (c.backbone_lr if back else 1), "weight_decay": c.weight_decay if decay else 0.0}
         for (back, decay), ps in groups.items()

@@ -1,10 +1,11 @@
 """Runs: what a training is, the folder that it leaves behind, and how the one is found in the other.
 
-    config.json  every knob, with the normalisation statistics and the temperature of the scores
+    config.json  every knob, with the normalisation statistics and the calibration of the scores
     model.pt     the (averaged) weights, {parameter name: tensor}
     log.csv      one row an epoch
     split.csv    chip, name, group, side
     predictions_val.json  COCO results on the validation side, if there is one
+    ledger.csv   what was right and what was missed there (`rtslib.evaluation.ledger`)
     run.json     key, code, git state, seed, versions, hardware, data fingerprint, passes, wall time, finished
 
 A `Recipe` is what a training is: config, data, split and the runs it starts from. Its *key* is a hash of the four; two
@@ -23,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from rtslib.config import Config
+from rtslib.config import MEASURED, Config
 from rtslib.data.chips import ChipSet
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, sha256
@@ -52,6 +53,11 @@ class Run:
     def weights(self) -> Path:
         """File of its weights."""
         return self.folder / "model.pt"
+
+    @property
+    def ledger(self) -> Path:
+        """File of what was right and what was missed on its validation side (`rtslib.evaluation.ledger`)."""
+        return self.folder / "ledger.csv"
 
     @property
     def record(self) -> dict[str, Any]:
@@ -88,7 +94,7 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its model: weights and knobs, with the temperature. Raises DataError if it has none."""
+        """SHA-256 of its model: weights and knobs, with the calibration. Raises DataError if it has none."""
         return hashlib.sha256(f"{sha256(self.weights)} {self.config.digest}".encode()).hexdigest()
 
     def predictions(self, side: str, hidden: Mapping[str, str] | None = None) -> Path:
@@ -131,7 +137,7 @@ class Recipe:
     """What a training is.
 
     Attributes:
-        config: its knobs; normalisation and temperature are filled in by the training.
+        config: its knobs; what training sets (`rtslib.config.MEASURED`) is filled in by it.
         chipset: opened data with labels.
         split: columns chip, name, group, side.
         start: modality -> unimodal run, or "all" -> a run of the same make (`rtslib.training.weights.initialise`);
@@ -147,12 +153,13 @@ class Recipe:
     def key(self) -> str:
         """64 hexadecimal digits that identify the training; `workers`, which changes no result, is left out.
 
-        Raises DataError if a run it starts from has no weights. Runs that are joined count with their temperatures.
+        Raises DataError if a run it starts from has no weights. Runs that are joined count with their calibrations.
         """
-        knobs = self.config.model_dump(exclude={"workers", "modality_mean", "modality_std", "temperature"})
+        knobs = self.config.model_dump(exclude={"workers", *MEASURED})
         start: dict[str, Any] = {part: sha256(run.weights) for part, run in self.start.items()}
         if self.config.fusion == "decision":
-            start |= {f"{part} temperature": run.config.temperature for part, run in self.start.items()}
+            configs = {part: run.config for part, run in self.start.items()}
+            start |= {f"{part} calibration": [c.temperature, c.score_shift] for part, c in configs.items()}
         text = json.dumps([knobs, self.chipset.fingerprint(), self.split.to_csv(index=False), start], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rtslib.config import Config
+from rtslib.config import MEASURED, Config
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.models.build import build_model
@@ -20,7 +20,7 @@ from rtslib.training.loop import parameter_groups
 from rtslib.training.runs import Run
 
 #: Knobs that change no step's time.
-_APART = {"seed", "epochs", "modality_mean", "modality_std", "temperature", "freeze_epochs", "modality_dropout"}
+_APART = {"seed", "epochs", "freeze_epochs", "modality_dropout", *MEASURED}
 REPEATS = 5  # steps timed, after one to warm up
 
 

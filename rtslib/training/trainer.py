@@ -15,11 +15,13 @@ from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.splits import save_split, split_by_group
 from rtslib.data.statistics import with_statistics
 from rtslib.errors import TrainingError
-from rtslib.evaluation.calibration import fit_temperature, judged
-from rtslib.files import write_json
+from rtslib.evaluation.calibration import fit_platt
+from rtslib.evaluation.ledger import ledger
+from rtslib.files import save_table, write_json
 from rtslib.models.build import build_model
+from rtslib.models.gates import gates
 from rtslib.models.model import Model
-from rtslib.models.temperature import tempered
+from rtslib.models.platt import platt
 from rtslib.provenance import commit, hardware, versions
 from rtslib.training.code import code_hash
 from rtslib.training.join import join
@@ -27,7 +29,7 @@ from rtslib.training.logs import read_log
 from rtslib.training.memory import peak_mib, reset_peak
 from rtslib.training.prediction import predict, write_results
 from rtslib.training.runs import Recipe, Run
-from rtslib.training.weights import initialise, save_weights
+from rtslib.training.weights import best_device, initialise, save_weights
 
 
 def train(
@@ -95,7 +97,9 @@ def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
     chips = {side: [c for c in chipset.chips if c.id in ids] for side, ids in sides.items()}
     if not chips.get("train"):
         raise TrainingError(f"{chipset.root}: the split has no training chips")
-    config = with_statistics(recipe.config.updated(temperature=1.0), chipset, chips["train"])  # a run's has one
+    config = with_statistics(
+        recipe.config.updated(temperature=1.0, score_shift=0.0), chipset, chips["train"]
+    )  # a run's has one
     torch.manual_seed(config.seed)
     model = build_model(config)
     if recipe.start:
@@ -106,32 +110,39 @@ def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
     save_split(recipe.split, out / "split.csv")
     config.save(out / "config.json")
     write_json(out / "run.json", record)
+    opened = gates(model)
     reset_peak()
     steps = fit(model, chipset, chips, out, progress)
     memory = peak_mib()
     save_weights(run.weights, model)
-    temperature, said = _calibrated(model, chipset, chips.get("val", []), run)
-    config.updated(temperature=temperature).save(out / "config.json")
+    numbers, said = _calibrated(model.to(best_device()), chipset, chips.get("val", []), run)
+    config.updated(**numbers).save(out / "config.json")
     end = {**_end_record(model, chips, steps, out), "peak_memory_mib": memory, "calibration": said}
+    end["gates"] = {name: [opened[name], size] for name, size in gates(model).items()}
     write_json(out / "run.json", {**record, **end})
     (out / "last.ckpt").unlink(missing_ok=True)
     return run
 
 
-def _calibrated(model: Model, chipset: ChipSet, chips: list[Chip], run: Run) -> tuple[float, str]:
-    """Fit the temperature of the scores on the validation chips; 1 where that cannot be. Says which.
+def _calibrated(model: Model, chipset: ChipSet, chips: list[Chip], run: Run) -> tuple[dict[str, float], str]:
+    """Fit what calibrates the scores on the validation chips; nothing where that cannot be. Says which.
 
-    The predictions on these chips, with the scaled scores, stay in the run's folder.
+    The predictions on these chips, with calibrated scores, and what was right of them stay in the run's folder.
     """
     if not chips:
-        return 1.0, "no validation side: scores are not calibrated"
+        return {}, "no validation side: scores are not calibrated"
     found = predict(model, chipset, chips)
-    fitted = fit_temperature(*judged(chipset.coco(chips), found))
-    scores = tempered(torch.tensor([r["score"] for r in found]), fitted or 1.0).tolist()
+    rows = ledger(chipset.coco(chips), found, {c.id: c.group for c in chips})
+    known = rows[rows["score"].notna()]
+    fitted = fit_platt(known["score"].to_numpy(), known["right"].to_numpy())
+    temperature, shift = fitted or (1.0, 0.0)
+    scores = platt(torch.tensor([r["score"] for r in found], dtype=torch.float64), temperature, shift).tolist()
     write_results(run.predictions("val"), [{**r, "score": score} for r, score in zip(found, scores, strict=True)])
+    save_table(rows, run.ledger)
     if fitted is None:
-        return 1.0, "no right, or no wrong detection on the validation side: scores are not calibrated"
-    return fitted, f"temperature {fitted:.3f}, fitted on {len(chips)} validation chips"
+        return {}, "no right, or no wrong detection on the validation side: scores are not calibrated"
+    said = f"temperature {temperature:.3f}, shift {shift:.3f}, fitted on {len(chips)} validation chips"
+    return {"temperature": temperature, "score_shift": shift}, said
 
 
 def _end_record(model: Model, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:

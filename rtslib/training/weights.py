@@ -61,7 +61,12 @@ def load_model(run: Run) -> Model:
 
 def load_onto_device(run: Run) -> Model:
     """Rebuild a finished run's model as `load_model`, on the GPU if there is one."""
-    return load_model(run).to("cuda" if torch.cuda.is_available() else "cpu")
+    return load_model(run).to(best_device())
+
+
+def best_device() -> str:
+    """Return the GPU if there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def initialise(model: Model, init: Mapping[str, Run]) -> None:
@@ -72,7 +77,7 @@ def initialise(model: Model, init: Mapping[str, Run]) -> None:
       trained on the embedded landscape goes on on real chips;
     - `{modality: unimodal run, ...}`: the second stage of two-stage training (Li et al. 2025). Each branch
       takes its run's backbone; pyramid, proposals and heads come from the primary modality's run, so that a
-      residual fusion starts as exactly that model. A `Decision` takes the runs whole, with their temperatures.
+      residual fusion starts as exactly that model. A `Decision` takes the runs whole, with their calibrations.
 
     Args:
         model: with one branch per modality of `init`.
@@ -102,7 +107,8 @@ def initialise(model: Model, init: Mapping[str, Run]) -> None:
             raise WeightsError(f"{run} was trained on {theirs.modalities}, needed is {modality!r} alone, same bands")
         if isinstance(model, Decision):
             fit_weights(cast(Detector, model.detectors[modality]), load_weights(run.weights), run)
-            model.temperatures[list(config.modalities).index(modality)] = theirs.temperature
+            numbers = torch.tensor([theirs.temperature, theirs.score_shift])
+            model.calibrations[list(config.modalities).index(modality)] = numbers
             continue
         parts = [f"backbones.{modality}."]
         if modality == config.primary:

@@ -48,7 +48,14 @@ def test_windows_round_trip(h, w, window):
 
 @pytest.mark.parametrize(
     "queries,window,sides",
-    [(56, 56, (56, 14)), (64, 56, (32, 8)), (24, 56, (24, 6)), (128, 56, (44, 11)), (112, 56, (56, 14)), (57, 56, (32, 8))],
+    [
+        (56, 56, (56, 14)),
+        (64, 56, (32, 8)),
+        (24, 56, (24, 6)),
+        (128, 56, (44, 11)),
+        (112, 56, (56, 14)),
+        (57, 56, (32, 8)),
+    ],
 )
 def test_windows_are_cut_evenly(queries, window, sides):
     """Keys lie four queries apart. 64 queries were cut 56 + 8 before, and padded to 112."""

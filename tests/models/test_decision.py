@@ -1,5 +1,7 @@
 """Decision-level fusion: union with non-maximum suppression by masks, voids, and a run made of runs."""
 
+import math
+
 import pytest
 import torch
 
@@ -50,11 +52,11 @@ def test_a_void_adds_nothing_and_nobody_reaches_into_it():
     assert len(of((10, 0.6), (11, 0.9), (40, 0.3))(batch)[0]["scores"]) == 0
 
 
-def test_each_detector_is_scaled_by_its_own_temperature():
+def test_each_detector_is_calibrated_by_its_own_numbers():
     model = of((10, 0.8), (30, 0.8), (50, 0.8))
-    model.temperatures[:] = torch.tensor([1.0, 2.0, 4.0])
+    model.calibrations[:] = torch.tensor([[1.0, 0.0], [2.0, 0.0], [4.0, -1.0]])
     scores = model(made_batch(sizes=((64, 64),), instances=(0,)))[0]["scores"]
-    torch.testing.assert_close(scores, torch.tensor([0.8, 2 / 3, 4**0.25 / (1 + 4**0.25)]))
+    torch.testing.assert_close(scores, torch.tensor([0.8, 2 / 3, 4**0.25 / (math.e + 4**0.25)]))
 
 
 def test_mask_nms_is_greedy():

@@ -69,7 +69,10 @@ def test_runs_are_recognised_by_data_config_split_and_code(tmp_path, trained, mo
 
 def test_knobs_that_change_no_result_are_not_in_the_key():
     table = pd.DataFrame({"chip": [1], "side": ["train"]})
-    keys = {Recipe(Config(**knobs), FakeSet("a"), table).key for knobs in ({}, {"workers": 3}, {"temperature": 2.0})}
+    keys = {
+        Recipe(Config(**knobs), FakeSet("a"), table).key
+        for knobs in ({}, {"workers": 3}, {"temperature": 2.0}, {"score_shift": 1.0})
+    }
     assert len(keys) == 1 and Recipe(Config(lr=1.0), FakeSet("a"), table).key not in keys
 
 

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
+from helpers.models import small_config
 from helpers.trained import config, data, unimodal  # noqa: F401 (fixtures)
 from rtslib.config import Config
 from rtslib.data.opening import open_chips
@@ -16,6 +19,7 @@ from rtslib.data.splits import load_split
 from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
 from rtslib.files import read_json
 from rtslib.models.build import build_model
+from rtslib.models.strategies import STRATEGIES
 from rtslib.training.logs import read_log
 from rtslib.training.loop import Lit, averaging_decay, parameter_groups, rate
 from rtslib.training.runs import Run
@@ -30,7 +34,7 @@ def starts(runs):
 
 def test_a_run_folder_holds_what_it_says(data, unimodal):
     run = unimodal / "rgb"
-    names = ["config.json", "log.csv", "model.pt", "predictions_val.json", "run.json", "split.csv"]
+    names = ["config.json", "ledger.csv", "log.csv", "model.pt", "predictions_val.json", "run.json", "split.csv"]
     assert sorted(p.name for p in run.iterdir()) == names
     record = Run(run).record
     assert record["finished"] and record["passes"] == record["chips"]["train"] and record["seed"] == 0
@@ -211,6 +215,27 @@ def test_schedule_and_groups(data):
     Lit(model, 10, None)
 
 
+@pytest.mark.parametrize("fusion", STRATEGIES)
+def test_no_gate_decays(fusion):
+    """A gate of shape (C, 1, 1) has three dimensions, and is a gate all the same."""
+    model = build_model(small_config(fusion=fusion))
+    decayed = {id(p) for g in parameter_groups(model) if g["weight_decay"] for p in g["params"]}
+    names = {n.rpartition(".")[2] for n, p in model.named_parameters() if id(p) in decayed}
+    assert names == {"weight"}
+    norms = [m for m in model.modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm)]
+    assert norms and not any(id(m.weight) in decayed for m in norms)
+
+
+def test_a_run_says_how_far_its_gates_opened(data, unimodal, tmp_path):
+    """What was 0 at the start must have moved; a model of one modality has no gate."""
+    runs = {m: unimodal / m for m in ("rgb", "terrain")}
+    out = train(open_chips(data), tmp_path / "run", config(data, "rgb", "terrain", epochs=1), init=runs, progress=False)
+    said = Run(out).record["gates"]
+    zero = [end for start, end in said.values() if start == 0]
+    assert zero and min(zero) > 0
+    assert Run(unimodal / "rgb").record["gates"] == {}
+
+
 def test_frozen_backbones_thaw(data, unimodal, tmp_path):
     """Frozen for the first epoch of two: backbones change, but less than when they train throughout."""
     runs = {m: unimodal / m for m in ("rgb", "terrain")}
@@ -249,23 +274,25 @@ def test_a_log_gets_a_line_an_epoch(data, tmp_path, capsys):
     assert [line.split(":")[0] for line in said.splitlines()] == ["epoch 1 of 2", "epoch 2 of 2"]
 
 
-def test_knobs_of_a_finished_run_bring_no_temperature_along(data, tmp_path, monkeypatch):
+def test_knobs_of_a_finished_run_bring_no_calibration_along(data, tmp_path, monkeypatch):
     """`train --config RUN/config.json` is the same training as the run's."""
-    monkeypatch.setattr("rtslib.training.trainer.fit_temperature", lambda scores, right: 1 + float(max(scores)))
+    monkeypatch.setattr("rtslib.training.trainer.fit_platt", lambda scores, right: (1 + float(max(scores)), 0.5))
     chips, knobs = open_chips(data), config(data, "rgb", epochs=1, score_thresh=0.0, val_fraction=0.4)
     first = Run(train(chips, tmp_path / "first", knobs, progress=False))
-    again = Run(train(chips, tmp_path / "again", first.config.updated(temperature=3.0), progress=False))
+    again = Run(
+        train(chips, tmp_path / "again", first.config.updated(temperature=3.0, score_shift=2.0), progress=False)
+    )
     assert again.config == first.config and "fitted on" in again.record["calibration"]
     kept, anew = (read_json(run.predictions("val")) for run in (first, again))
     assert kept == anew
 
 
 def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatch):
-    """The temperature is kept with the run and scales what the loaded model says; without a side there is none."""
-    monkeypatch.setattr("rtslib.training.trainer.fit_temperature", lambda scores, right: 2.0)
+    """The numbers are kept with the run and scale what the loaded model says; without a side there are none."""
+    monkeypatch.setattr("rtslib.training.trainer.fit_platt", lambda scores, right: (2.0, 0.5))
     run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1, score_thresh=0.0), progress=False)
     model, found = load_model(Run(run)), Run(run).config
-    assert found.temperature == 2.0 and "temperature 2.000, fitted on" in Run(run).record["calibration"]
+    assert found.temperature == 2.0 and "temperature 2.000, shift 0.500, fitted on" in Run(run).record["calibration"]
     chips = open_chips(data)
     from rtslib.training.prediction import predict
 
@@ -274,9 +301,26 @@ def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatc
     val = [c for c in chips.chips if c.id in set(split["chip"][split["side"] == "val"])]
     for kept, anew in zip(read_json(run / "predictions_val.json"), predict(model, chips, val), strict=True):
         assert kept["segmentation"] == anew["segmentation"] and kept["score"] == pytest.approx(anew["score"], abs=1e-6)
-    model.config = found.updated(temperature=1.0)
+    model.config = found.updated(temperature=1.0, score_shift=0.0)
     plain = torch.tensor([r["score"] for r in predict(model, chips, chips.chips[:2])])
-    torch.testing.assert_close(torch.tensor(scaled), (torch.logit(plain) / 2).sigmoid(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(torch.tensor(scaled), (torch.logit(plain) / 2 + 0.5).sigmoid(), atol=1e-5, rtol=1e-4)
+    rows = pd.read_csv(Run(run).ledger)
+    assert set(rows["chip"]) <= {c.id for c in val} and rows["score"].notna().any()
+    assert rows["right"].sum() + rows["score"].isna().sum() == sum(len(chips.instances[c.id]) for c in val)
     alone = train(chips, tmp_path / "alone", config(data, "terrain", epochs=1, val_fraction=0.0), progress=False)
-    assert not (alone / "predictions_val.json").exists()
+    assert not (alone / "predictions_val.json").exists() and not Run(alone).ledger.exists()
     assert Run(alone).config.temperature == 1.0 and "no validation side" in Run(alone).record["calibration"]
+
+
+def test_scores_are_calibrated_where_the_model_trained(data, tmp_path, monkeypatch):
+    """Lightning leaves the model on the CPU; on a machine with a GPU the validation side took minutes there."""
+    seen = []
+
+    def spy(model, chipset, chips):
+        seen.append(next(model.parameters()).device.type)
+        return []
+
+    monkeypatch.setattr("rtslib.training.trainer.best_device", lambda: "meta")
+    monkeypatch.setattr("rtslib.training.trainer.predict", spy)
+    train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=1, val_fraction=0.4), progress=False)
+    assert seen == ["meta"]

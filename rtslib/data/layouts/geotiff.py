@@ -80,7 +80,7 @@ def open_geotiff(root: Path) -> ChipSet:
     return ChipSet(
         root=root, layout="geotiff", bands=stacks[1].bands, chips=tuple(chips), instances=instances,
         dropped_instances=dropped, notes=tuple(n for n in notes if n), has_groups=True, reader=StackReader(stacks),
-        listings=(root / "chips.csv", *labels),
+        listings=(root / "chips.csv", *labels), derived=stacks[1].derivations,
     )  # fmt: skip
 
 
