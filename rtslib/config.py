@@ -24,8 +24,8 @@ MEASURED = ("modality_mean", "modality_std", "derived", "temperature", "score_sh
 
 #: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, and `decision` (`rtslib.models.decision`).
 FusionName = Literal[
-    "sum", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention", "residual_cross_attention", "data",
-    "decision",
+    "sum", "merge_only", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention",
+    "residual_cross_attention", "data", "decision",
 ]  # fmt: skip
 
 

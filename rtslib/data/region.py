@@ -30,16 +30,8 @@ from rasterio.transform import array_bounds
 
 from rtslib.bands import BANDS
 from rtslib.data import derive
-from rtslib.data.rasters import (
-    Grid,
-    Stack,
-    check_numbers,
-    check_once,
-    check_same_grid,
-    open_raster,
-    pixel_size,
-    read_grid,
-)
+from rtslib.data.grids import Grid, check_same_grid, open_raster, pixel_size, read_grid
+from rtslib.data.rasters import Stack, check_numbers, check_once
 from rtslib.data.warp import Layer, box_in, overlap, read_layer
 from rtslib.errors import ConfigError, DataError, one_line
 

@@ -18,7 +18,8 @@ from rasterio.crs import CRS
 
 from rtslib.data import masks
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.data.rasters import Grid, Stack, open_raster, open_stack
+from rtslib.data.grids import Grid, open_raster
+from rtslib.data.rasters import Stack, open_stack
 from rtslib.errors import DataError
 from rtslib.files import new_folder, whole
 

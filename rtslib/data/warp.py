@@ -30,7 +30,8 @@ from rasterio.warp import transform, transform_bounds
 
 from rtslib.bands import BANDS
 from rtslib.data import rasters
-from rtslib.data.rasters import Grid, physical, read_grid
+from rtslib.data.grids import Grid, read_grid
+from rtslib.data.rasters import physical
 from rtslib.errors import DataError, one_line
 
 #: What warped coordinates may be off, px of the source. It cannot be 0: rasterio 1.4 then sets no transformer.

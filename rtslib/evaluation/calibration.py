@@ -26,12 +26,13 @@ LOWEST, HIGHEST = 0.05, 20.0  # of T
 FARTHEST = 10.0  # of b, either way
 
 
-def fit_platt(scores: np.ndarray, right: np.ndarray) -> tuple[float, float] | None:
+def fit_platt(scores: np.ndarray, right: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float] | None:
     """Fit T and b by maximum likelihood.
 
     Args:
         scores: float (n,), 0-1, not scaled before.
         right: bool (n,).
+        weights: float (n,), what each counts; None: the same.
 
     Returns:
         T between `LOWEST` and `HIGHEST`, b between -`FARTHEST` and `FARTHEST`; None without both right and wrong
@@ -43,12 +44,13 @@ def fit_platt(scores: np.ndarray, right: np.ndarray) -> tuple[float, float] | No
         return None
     clipped = np.clip(scores, EPS, 1 - EPS)
     logits, side = np.log(clipped / (1 - clipped)), np.where(right, 1.0, -1.0)
+    share = np.full(len(side), 1 / len(side)) if weights is None else weights / weights.sum()
 
     def loss(numbers: np.ndarray) -> tuple[float, np.ndarray]:
         scale, shift = np.exp(-numbers[0]), numbers[1]
         margin = side * (logits * scale + shift)
-        slope = -side / (1 + np.exp(margin)) / len(side)
-        return float(np.logaddexp(0, -margin).mean()), np.array([slope @ logits * -scale, slope.sum()])
+        slope = -side * share * np.exp(-np.logaddexp(0, margin))
+        return float(share @ np.logaddexp(0, -margin)), np.array([slope @ logits * -scale, slope.sum()])
 
     bounds = [(np.log(LOWEST), np.log(HIGHEST)), (-FARTHEST, FARTHEST)]
     best = minimize(loss, np.zeros(2), jac=True, bounds=bounds, method="L-BFGS-B")

@@ -13,8 +13,8 @@ from affine import Affine
 from shapely.geometry import MultiPolygon
 
 from rtslib.data import masks
+from rtslib.data.grids import Grid
 from rtslib.data.ground import measure
-from rtslib.data.rasters import Grid
 from rtslib.files import whole
 from rtslib.mapping import seams
 from rtslib.mapping.plan import Plan

@@ -16,12 +16,14 @@ and what does not divide is padded; here a map is cut into as many windows, of e
 weights trained with it: native windows, whose padded keys stay in as zero vectors.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Prior = Callable[[int, int, int], Tensor]  # axis, queries, keys -> (heads, queries, keys)
 HIDDEN = -1e4  # logit of a masked key: exp() of it is 0 in every dtype, and no row becomes NaN
 
 
@@ -59,26 +61,31 @@ def relative_rows(table: Tensor, q_len: int, k_len: int, q_native: int, k_native
 
 def attend(
     q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, q_size: tuple[int, int],
-    key_ok: Tensor | None = None, scale: float | None = None,
+    key_ok: Tensor | None = None, scale: float | None = None, prior: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
     """Attention of a map's queries to keys, with row and column terms.
 
     Args:
-        q: (B, heads, Hq*Wq, C); k, v: (B, heads, G*Hk*Wk, C), G maps of keys one after the other.
+        q: (B, heads, Hq*Wq, C); k: (B, heads, G*Hk*Wk, C), v: (B, heads, G*Hk*Wk, D), G maps of keys one after the
+            other.
         rel_h: (Hq, Hk, C), rel_w: (Wq, Wk, C) from `relative_rows`.
         q_size: (Hq, Wq).
         key_ok: bool (B, G*Hk*Wk), False for a key that may not be seen; None: all may.
             A query that may see none gets 0.
         scale: factor on q.k, 1/sqrt(C) if None.
+        prior: (heads, Hq, Hk) and (heads, Wq, Wk), added to the logits by row and by column.
 
     Returns:
-        (B, heads, Hq*Wq, C).
+        (B, heads, Hq*Wq, D).
     """
     b, heads, n, c = q.shape
     (hq, wq), hk, wk = q_size, rel_h.shape[1], rel_w.shape[1]
     grid = q.reshape(b, heads, hq, wq, c)
     rows = torch.einsum("bnhwc,hkc->bnhwk", grid, rel_h.to(q.dtype)).reshape(b, heads, n, hk)
     cols = torch.einsum("bnhwc,wkc->bnhwk", grid, rel_w.to(q.dtype)).reshape(b, heads, n, wk)
+    if prior is not None:
+        rows = rows + prior[0].repeat_interleave(wq, 1).to(q.dtype)
+        cols = cols + prior[1].repeat(1, hq, 1).to(q.dtype)
     code = torch.cat(
         [
             torch.eye(hk, dtype=k.dtype, device=k.device).repeat_interleave(wk, 0),
@@ -94,10 +101,9 @@ def attend(
         long_k.append(hidden[:, None, :, None].expand(b, heads, -1, 1))
     long_q, long_k = torch.cat(long_q, dim=-1), torch.cat(long_k, dim=-1)
     # The fused kernels want one width for all three, on GPUs a multiple of 8.
-    pad = -long_q.shape[-1] % 8
-    out = F.scaled_dot_product_attention(
-        F.pad(long_q, (0, pad)), F.pad(long_k, (0, pad)), F.pad(v, (0, long_q.shape[-1] + pad - c)), scale=1.0
-    )[..., :c]
+    width = -(-max(long_q.shape[-1], v.shape[-1]) // 8) * 8
+    wide_q, wide_k, wide_v = (F.pad(t, (0, width - t.shape[-1])) for t in (long_q, long_k, v))
+    out = F.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=1.0)[..., : v.shape[-1]]
     return out if key_ok is None else out * key_ok.any(1)[:, None, None, None]
 
 
@@ -133,37 +139,40 @@ def join_windows(x: Tensor, size: tuple[int, int], window: tuple[int, int]) -> T
 
 def attend_map(
     q: Tensor, k: Tensor, v: Tensor, grid: Grid, rel_h: Tensor, rel_w: Tensor, key_ok: Tensor | None = None,
-    zeros: bool = False,
+    zeros: bool = False, prior: Prior | None = None,
 ) -> Tensor:  # fmt: skip
     """Attend globally or window by window.
 
     Args:
-        q: (B, heads, Hq*Wq, C); k, v: (B, heads, G*Hk*Wk, C), G key maps of the same size.
+        q: (B, heads, Hq*Wq, C); k: (B, heads, G*Hk*Wk, C), v: (B, heads, G*Hk*Wk, D), G key maps of the same size.
         grid: sizes and windows.
         rel_h, rel_w: (offsets, C) relative-position tables.
         key_ok: bool (B, G*Hk*Wk) or None.
         zeros: native windows, and padded keys in the softmax as zero vectors instead of being masked.
+        prior: gives what is added to the logits along an axis (0 or 1) of a window of so many queries and keys.
 
     Returns:
-        (B, heads, Hq*Wq, C).
+        (B, heads, Hq*Wq, D).
     """
     (hq, wq), (hk, wk) = grid.q, grid.k
     if not grid.q_window:
         rows = relative_rows(rel_h, hq, hk, hq, hk)
         cols = relative_rows(rel_w, wq, wk, wq, wk)
-        return attend(q, k, v, rows, cols, grid.q, key_ok)
+        priors = None if prior is None else (prior(0, hq, hk), prior(1, wq, wk))
+        return attend(q, k, v, rows, cols, grid.q, key_ok, prior=priors)
     native = grid.q_window, grid.k_window
     (qh, kh), (qw, kw) = (native, native) if zeros else (even_sides(grid, 0), even_sides(grid, 1))
     rows, cols = relative_rows(rel_h, qh, kh, *native), relative_rows(rel_w, qw, kw, *native)
+    priors = None if prior is None else (prior(0, qh, kh), prior(1, qw, kw))
     if (qh, qw) == grid.q:
-        return attend(q, k, v, rows, cols, grid.q, key_ok)
+        return attend(q, k, v, rows, cols, grid.q, key_ok, prior=priors)
     maps = k.shape[2] // (hk * wk)
     if key_ok is None and (hk % kh or wk % kw) and not zeros:
         key_ok = torch.ones(k.shape[0], k.shape[2], dtype=torch.bool, device=k.device)
     k, v = (_split_maps(t, maps, grid.k, (kh, kw)) for t in (k, v))
     if key_ok is not None:  # padding is False where it is to be hidden
         key_ok = _split_maps(key_ok[:, None, :, None] ^ zeros, maps, grid.k, (kh, kw))[:, 0, :, 0] ^ zeros
-    out = attend(split_windows(q, grid.q, (qh, qw)), k, v, rows, cols, (qh, qw), key_ok)
+    out = attend(split_windows(q, grid.q, (qh, qw)), k, v, rows, cols, (qh, qw), key_ok, prior=priors)
     return join_windows(out, grid.q, (qh, qw))
 
 

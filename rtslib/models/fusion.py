@@ -10,12 +10,11 @@ convolutional feature-level, and attention; theirs is residual cross-modality at
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from rtslib.models.attention import Grid, attend_map
+from rtslib.models.crossing import CrossAttention
 
 Maps = dict[str, Tensor]
 
@@ -71,43 +70,16 @@ class DataLevel(Fusion):
         return {"data": tuple(modalities)}
 
 
-class ResidualCrossAttention(Fusion):
-    """Residual cross-modality attention, then merging.
+class MergeOnly(Fusion):
+    """Merging alone: y = x + sum_m Wm (valid_m * z_m), Wm a 1x1 convolution that starts at 0.
 
-    With x the primary map and z_m the others, at every scale and head:
-
-        q = Wq LN(x),  k_m, v_m = pooled Wk LN(z_m) + e_m, pooled Wv LN(z_m)
-        a = softmax over all keys of all m (s q.k + q.R) v
-        y = x + g * Wo a                    g: per-channel scale, starts at 0
-        out = y + sum_m Wm (valid_m * z_m)  Wm: 1x1 convolution, starts at 0  (the merging)
-
-    R are decomposed relative positions as in MViTv2 (arXiv 2112.01526): without them a query could
-    not tell which key lies at its own place. Keys are pooled by the backbone's strides (4, 2, 1, 1) and
-    cut into windows of the same footprint as the backbone's (56, 28, 14, 7 tokens), so memory is linear
-    in area. Keys without valid pixels are masked; where no key is valid, a is 0. Since g and all Wm start
-    at 0, the model equals the primary one exactly before the first step.
-
-    Source: Li et al. 2025, arXiv 2504.17822. Differs: relative positions, masking and windows are added;
-    merging is a 1x1 convolution that starts at zero (ControlNet's zero convolution, arXiv 2302.05543).
+    What `ResidualCrossAttention` is without its attention: it tells what the attention is good for. ControlNet's zero
+    convolution (arXiv 2302.05543).
     """
 
-    def __init__(self, branches: Sequence[str], channels: int, level: int, head_dim: int = 32) -> None:
+    def __init__(self, branches: Sequence[str], channels: int, level: int) -> None:
         super().__init__(branches, channels, level)
         self.others = self.branches[1:]
-        self.heads = max(1, channels // head_dim)
-        self.pool = max(1, 4 >> level)
-        self.q_window = 56 >> level
-        width = channels // self.heads
-        self.norms = nn.ModuleDict({b: nn.LayerNorm(channels) for b in self.branches})
-        self.q = nn.Linear(channels, channels)
-        self.kv = nn.ModuleDict({b: nn.Linear(channels, 2 * channels) for b in self.others})
-        self.modality_bias = nn.ParameterDict({b: nn.Parameter(torch.zeros(self.heads, 1, width)) for b in self.others})
-        self.rel_pos_h = nn.Parameter(torch.zeros(2 * self.q_window - 1, width))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2 * self.q_window - 1, width))
-        nn.init.trunc_normal_(self.rel_pos_h, std=0.02)
-        nn.init.trunc_normal_(self.rel_pos_w, std=0.02)
-        self.out = nn.Linear(channels, channels)
-        self.gain = nn.Parameter(torch.zeros(channels))
         merge = {b: nn.Conv2d(channels, channels, 1, bias=False) for b in self.others}
         for conv in merge.values():
             nn.init.zeros_(conv.weight)
@@ -115,26 +87,7 @@ class ResidualCrossAttention(Fusion):
 
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""
-        x = maps[self.branches[0]]
-        answer, _ = self.attention(maps, valid)
-        return self.merged(x + answer * self.gain[:, None, None], maps, valid)
-
-    def attention(self, maps: Maps, valid: Maps) -> tuple[Tensor, Tensor]:
-        """Return Wo a, float (B, C, h, w), and which chips have any valid key, bool (B,)."""
-        x = maps[self.branches[0]]
-        b, c, h, w = x.shape
-        q = self._heads(self.q(self._tokens(self.branches[0], x)))
-        keys, values, seen = [], [], []
-        for name in self.others:
-            k, v, ok, size = self._keys(name, maps[name], valid[name])
-            keys.append(k + self.modality_bias[name].to(k.dtype))
-            values.append(v)
-            seen.append(ok)
-        grid = Grid((h, w), size, self.q_window, self.q_window // self.pool)
-        key_ok = torch.cat(seen, 1)
-        a = attend_map(q, torch.cat(keys, 2), torch.cat(values, 2), grid, self.rel_pos_h, self.rel_pos_w, key_ok)
-        a = self.out(a.transpose(1, 2).reshape(b, h * w, c))
-        return a.transpose(1, 2).reshape(b, c, h, w), key_ok.any(1)
+        return self.merged(maps[self.branches[0]], maps, valid)
 
     def merged(self, y: Tensor, maps: Maps, valid: Maps) -> Tensor:
         """Add the other modalities' maps through their zero-initialised 1x1 convolutions."""
@@ -142,19 +95,47 @@ class ResidualCrossAttention(Fusion):
             y = y + self.merge[name](maps[name] * valid[name][:, None])
         return y
 
-    def _tokens(self, name: str, x: Tensor) -> Tensor:
-        return self.norms[name](x.flatten(2).transpose(1, 2))
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+class ResidualCrossAttention(MergeOnly):
+    """Residual cross-modality attention, then merging.
 
-    def _keys(self, name: str, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-        """Keys and values of one other modality: mean over valid tokens of each pooling cell."""
-        b, c, h, w = x.shape
-        weight = valid[:, None].to(x.dtype)
-        z = self._tokens(name, x).transpose(1, 2).reshape(b, c, h, w) * weight
-        p = self.pool
-        share = F.avg_pool2d(weight, p, ceil_mode=True, count_include_pad=False)
-        z = F.avg_pool2d(z, p, ceil_mode=True, count_include_pad=False) / share.clamp(min=1e-6)
-        k, v = self.kv[name](z.flatten(2).transpose(1, 2)).chunk(2, dim=-1)
-        return self._heads(k), self._heads(v), share.flatten(1) > 0, (z.shape[2], z.shape[3])
+    With x the primary map and z_m the others, at every scale:
+
+        y = x + sum_m A_m(x, z_m) + sum_m Wm (valid_m * z_m)
+
+    A_m is `rtslib.models.crossing.CrossAttention`, whose output projection starts at 0, and so does every Wm: the
+    model equals the primary one exactly before the first step. The merging passes on what another modality shows at
+    the same place, the attention what it shows around it.
+
+    Source: Li et al. 2025, arXiv 2504.17822. Differs: attention starts local (see there for why), is masked and in
+    windows; every modality is asked by itself, so that a loud one cannot drown another; merging is a 1x1 convolution.
+
+    Attributes:
+        attends: False leaves the attention out, to see what a trained model owes to it.
+    """
+
+    def __init__(self, branches: Sequence[str], channels: int, level: int) -> None:
+        super().__init__(branches, channels, level)
+        self.asked = nn.ModuleDict({b: CrossAttention(channels, level) for b in self.others})
+        self.attends = True
+
+    def forward(self, maps: Maps, valid: Maps) -> Tensor:
+        """See `Fusion.forward`."""
+        y = maps[self.branches[0]]
+        if self.attends:
+            y = y + self.answer(maps, valid)
+        return self.merged(y, maps, valid)
+
+    def answer(self, maps: Maps, valid: Maps) -> Tensor:
+        """Return what the attention adds, float (B, C, h, w); 0 on chips where no other modality is valid."""
+        x = maps[self.branches[0]]
+        total: Any = sum(ask(x, maps[b], valid[b]) for b, ask in self.asked.items())
+        return total
+
+
+def without_attention(model: nn.Module) -> nn.Module:
+    """Switch the attention of every scale off, in place, and return the model."""
+    for module in model.modules():
+        if isinstance(module, ResidualCrossAttention):
+            module.attends = False
+    return model

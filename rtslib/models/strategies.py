@@ -5,12 +5,13 @@ A place where a modality has no valid pixel is masked: it enters no sum, mean, m
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from rtslib.models.fusion import DataLevel, Fusion, Maps, ResidualCrossAttention
+from rtslib.models.crossing import CrossAttention
+from rtslib.models.fusion import DataLevel, Fusion, Maps, MergeOnly, ResidualCrossAttention
 
 
 class Sum(Fusion):
@@ -130,21 +131,23 @@ class Gated(Fusion):
         return y
 
 
-class CrossAttention(ResidualCrossAttention):
-    """Cross-modality attention without the residual: y = Wo a + merging, a as in `ResidualCrossAttention`.
+class PlainCrossAttention(ResidualCrossAttention):
+    """Cross-modality attention without the residual: y = sum_m A_m(x, z_m) + merging, as in `ResidualCrossAttention`.
 
-    What the residual is for, shown by leaving it out: the primary map only asks, and is not passed on.
-    On a chip where no other modality has a valid pixel there is no answer, and y is the primary map.
+    What the residual is for, shown by leaving it out: the primary map only asks, and is not passed on. The output
+    projections cannot start at 0 here. On a chip where no other modality has a valid pixel there is no answer, and y is
+    the primary map.
     """
 
     def __init__(self, branches: Sequence[str], channels: int, level: int) -> None:
         super().__init__(branches, channels, level)
-        del self.gain
+        for ask in self.asked.values():
+            cast(CrossAttention, ask).out.reset_parameters()
 
     def forward(self, maps: Maps, valid: Maps) -> Tensor:
         """See `Fusion.forward`."""
-        answer, any_key = self.attention(maps, valid)
-        y = torch.where(any_key[:, None, None, None], answer, maps[self.branches[0]])
+        any_key = torch.stack([valid[b].flatten(1).any(1) for b in self.others]).any(0)
+        y = torch.where(any_key[:, None, None, None], self.answer(maps, valid), maps[self.branches[0]])
         return self.merged(y, maps, valid)
 
 
@@ -173,6 +176,7 @@ def squeeze_mlp(channels: int, reduction: int) -> nn.Sequential:
 
 
 STRATEGIES: dict[str, type[Fusion]] = {
-    "residual_cross_attention": ResidualCrossAttention, "cross_attention": CrossAttention, "concat_conv": ConcatConv,
-    "channel_attention": ChannelAttention, "cbam": CBAM, "gated": Gated, "sum": Sum, "data": DataLevel,
+    "residual_cross_attention": ResidualCrossAttention, "cross_attention": PlainCrossAttention,
+    "merge_only": MergeOnly, "concat_conv": ConcatConv, "channel_attention": ChannelAttention, "cbam": CBAM,
+    "gated": Gated, "sum": Sum, "data": DataLevel,
 }  # fmt: skip

@@ -31,8 +31,8 @@ class Perform:
         """Return the seconds it took. Raises as `StudyRun.make`."""
         start = time.monotonic()
         self.run.make(progress=False)
-        for side, hidden in self.run.wanted:
-            self.run.predictions(side, hidden)
+        for case in self.run.wanted:
+            self.run.predictions(*case)
         return time.monotonic() - start
 
 

@@ -1,20 +1,23 @@
 """The runs of a study: what each one trains on, what it starts from, and for how long.
 
 *Two-stage* data (the embedded landscape, the challenge) has runs of two stages, with P epochs of pre-training
-and F of fine-tuning (`pretrain` and `finetune` of a profile):
+and F of fine-tuning (`pretrain` and `finetune` of a profile) on M modalities:
 
 - `rgb`, `spectral`, `terrain`: one modality alone, P epochs: *unimodal pre-training*;
 - `rgb_continued` ...: the same for F epochs more, as a gain of fusion must not be one of longer training;
 - `decision`: these put together without training (`rtslib.models.decision`);
-- one run a fusion strategy (`rtslib.models.strategies`): F epochs from the unimodal runs' weights;
-- `data`, which can start from no unimodal run: P + F epochs from scratch;
-- `residual_scratch`, `residual_frozen`, `residual_thawed`: residual cross-attention trained for P + F epochs
-  from scratch; with its backbones frozen; frozen for the first half of F;
-- `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`).
+- one run a fusion strategy (`rtslib.models.strategies`): F epochs from the unimodal runs' weights. `data`, which cannot
+  start from them, has P epochs from scratch (`data_start`), then F more from these: the same two schedules;
+- `residual_scratch`, `merge_scratch`, `concat_scratch`, `data_scratch`: P + F epochs from scratch, in one schedule;
+- `rgb_long`, `data_long`: M P + 2 F epochs in one schedule, for about as many multiply-adds as M unimodal runs and a
+  fused one (a fused step takes 2.2 times those of a stacked one);
+- `residual_frozen`, `residual_thawed`: residual cross-attention with its backbones frozen; frozen for the first half
+  of F; `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`).
 
 Batch arithmetic: an *image pass* is one modality of one chip going through training once. Three unimodal runs
 of P epochs and one multimodal run of F take 3 P + 3 F image passes a chip, a multimodal run from scratch of
-P + F epochs takes 3 (P + F): the same. `rgb_continued` takes P + F.
+P + F epochs takes 3 (P + F): the same, and both have P + F epochs of steps behind them. `rgb_continued` takes P + F.
+`COMPARED` says which runs share what, since at equal steps a stacked model costs half as much as a fused one.
 
 *Transfer* data (real chips, where no other weights are at hand) has one stage: `rgb`, `data`, `concat_conv`,
 `residual_cross_attention` start from the landscape's run of the same make (rgb from `rgb_continued`), and
@@ -33,6 +36,14 @@ from rtslib.errors import ConfigError
 #: Fusion strategies that start from unimodal runs.
 FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision"))
 RESIDUAL = "residual_cross_attention"
+#: Models of which a study of record has more seeds than of the others.
+MATTER = ("rgb_continued", "data", "concat_conv", "merge_only", RESIDUAL)
+#: What models share -> those compared on these terms; strategies are compared within a row, schedules across rows.
+COMPARED: dict[str, tuple[str, ...]] = {
+    "two schedules (P, then F epochs), equal steps": ("data", "concat_conv", "merge_only", RESIDUAL),
+    "one schedule (P + F epochs), equal steps": ("data_scratch", "concat_scratch", "merge_scratch", "residual_scratch"),
+    "equal multiply-adds": ("rgb_long", "data_long", "concat_conv", "merge_only", RESIDUAL),
+}
 #: The four ways to train the same model, that answer whether two-stage training saves compute.
 STAGES_OF = {
     "residual_scratch": "(a) from scratch", "residual_frozen": "(b) pre-trained, backbones frozen",
@@ -40,6 +51,8 @@ STAGES_OF = {
 }  # fmt: skip
 #: Runs that are also scored with a modality missing, where the study has them.
 TRIED_WITHOUT = ("data", "concat_conv", RESIDUAL, "residual_dropout", "decision")
+#: Runs that are also scored with their attention switched off, where the study has them.
+ATTENDING = (RESIDUAL, "residual_scratch", "residual_frozen", "residual_thawed", "residual_dropout")
 
 
 @dataclass(frozen=True)
@@ -92,10 +105,13 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
     runs = [Planned(m, (m,), stages=("pretrain",)) for m in every]
     runs += [Planned(f"{m}_continued", (m,), starts={m: m}) for m in every]
     if len(every) > 1:
-        both = ("pretrain", "finetune")
-        runs.append(Planned("data", every, stages=both))
+        both, long = ("pretrain", "finetune"), ("pretrain",) * len(every) + ("finetune",) * 2
+        runs.append(Planned("data_start", every, stages=("pretrain",)))
+        runs.append(Planned("data", every, starts={"all": "data_start"}))
         runs += [Planned(f, every, f, starts=alone) for f in FUSED]
-        runs.append(Planned("residual_scratch", every, RESIDUAL, both))
+        scratch = {"data": "data", "concat": "concat_conv", "merge": "merge_only", "residual": RESIDUAL}
+        runs += [Planned(f"{name}_scratch", every, fusion, both) for name, fusion in scratch.items()]
+        runs += [Planned(f"{every[0]}_long", every[:1], stages=long), Planned("data_long", every, stages=long)]
         variants: dict[str, dict[str, Any]] = {
             "residual_frozen": {"freeze_epochs": epochs},
             "residual_thawed": {"freeze_epochs": max(1, epochs // 2)},

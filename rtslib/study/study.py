@@ -23,14 +23,15 @@ from rtslib.data.splits import fold_split, folds_by_group, hold_out_site, save_s
 from rtslib.data.tables import sides_table
 from rtslib.errors import ConfigError, DataError
 from rtslib.files import read_json, save_table, write_json
-from rtslib.study.plan import TRIED_WITHOUT, Planned, planned
+from rtslib.models.fusion import without_attention
+from rtslib.study.plan import ATTENDING, TRIED_WITHOUT, Planned, planned
 from rtslib.study.profiles import place, settings
 from rtslib.synthetic.chips import kept_challenge
 from rtslib.training.join import joined_recipe
 from rtslib.training.prediction import predict
 from rtslib.training.runs import Recipe, Run
 from rtslib.training.trainer import is_obtained, obtain
-from rtslib.training.weights import load_model
+from rtslib.training.weights import load_onto_device
 
 #: Folds of cross-validation.
 FOLDS = 5
@@ -210,15 +211,22 @@ class StudyRun:
         obtain(self.recipe, self.made, progress)
         return self
 
-    def predictions(self, side: str = "test", hidden: Mapping[str, str] | None = None) -> list[dict]:
+    def predictions(
+        self, side: str = "test", hidden: Mapping[str, str] | None = None, attends: bool = True
+    ) -> list[dict]:
         """Return its COCO results on one side of the split; they are kept in its folder.
 
-        `hidden` is as for `rtslib.training.prediction.predict`: what of each chip the model has to do without.
+        Args:
+            side: train, val or test.
+            hidden: what of each chip the model has to do without, as `rtslib.training.prediction.predict` takes it.
+            attends: False switches its attention off (`rtslib.models.fusion.without_attention`).
         """
-        kept = self.made.predictions(side, hidden)
+        kept = self.made.predictions(side, hidden, attends)
         if not kept.exists():
-            chips = self.study.chips(side)
-            write_json(kept, predict(load_model(self.made), self.study.chipset, chips, hidden=hidden))
+            model, chips = load_onto_device(self.made), self.study.chips(side)
+            if not attends:
+                without_attention(model)
+            write_json(kept, predict(model, self.study.chipset, chips, hidden=hidden))
         return read_json(kept)
 
     @property
@@ -232,10 +240,13 @@ class StudyRun:
         return [(m, part) for m in reversed(list(self.study.chipset.modalities())[1:]) for part in HIDDEN_PARTS]
 
     @property
-    def wanted(self) -> list[tuple[str, dict[str, str]]]:
-        """The predictions that a study needs of it: (side, what is hidden)."""
-        sides: list[tuple[str, dict]] = [(s, {}) for s in ("val", "test") if s in set(self.study.split["side"])]
-        return sides + [("test", {modality: part}) for modality, part in self.hidden_cases]
+    def wanted(self) -> list[tuple[str, dict[str, str], bool]]:
+        """The predictions that a study needs of it: (side, what is hidden, whether it attends)."""
+        sides: list[tuple[str, dict, bool]] = [
+            (side, {}, True) for side in ("val", "test") if side in set(self.study.split["side"])
+        ]
+        sides += [("test", {modality: part}, True) for modality, part in self.hidden_cases]
+        return sides + [("test", {}, False)] * (self.name in ATTENDING)
 
     @property
     def is_done(self) -> bool:

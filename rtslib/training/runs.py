@@ -97,9 +97,10 @@ class Run:
         """SHA-256 of its model: weights and knobs, with the calibration. Raises DataError if it has none."""
         return hashlib.sha256(f"{sha256(self.weights)} {self.config.digest}".encode()).hexdigest()
 
-    def predictions(self, side: str, hidden: Mapping[str, str] | None = None) -> Path:
-        """Return where it keeps its predictions on a side of its split; `hidden`: modality -> part it did without."""
-        without = "".join(f"-{m}-{part}" for m, part in (hidden or {}).items())
+    def predictions(self, side: str, hidden: Mapping[str, str] | None = None, attends: bool = True) -> Path:
+        """Return where it keeps its predictions on a side of its split; `hidden`: modality -> part it did without;
+        `attends` is False for those with its attention switched off."""
+        without = "".join(f"-{m}-{part}" for m, part in (hidden or {}).items()) + ("" if attends else "-unattending")
         return self.folder / f"predictions_{side}{without}.json"
 
     def cost(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 
 from rtslib.data import derive
-from rtslib.data.rasters import open_stack, pixel_size
+from rtslib.data.grids import pixel_size
+from rtslib.data.rasters import open_stack
 from rtslib.errors import ConfigError, DataError
 
 UTM = Affine(10, 0, 500_000, 0, -10, 7_800_000)

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from rtslib.config import Config
-from rtslib.models.fusion import DataLevel, ResidualCrossAttention
-from rtslib.models.strategies import STRATEGIES, CrossAttention
+from rtslib.models.fusion import DataLevel, MergeOnly, ResidualCrossAttention
+from rtslib.models.strategies import STRATEGIES, PlainCrossAttention
 
 BRANCHES = ("rgb", "spectral", "terrain")
 FUSING = [cls for cls in STRATEGIES.values() if cls is not DataLevel]
-NEAR = [cls for cls in FUSING if cls is not CrossAttention]  # all but it start near the primary map
+NEAR = [
+    cls for cls in FUSING if cls not in (PlainCrossAttention, STRATEGIES["sum"])
+]  # those that start near the primary map
 
 
 def maps(level, seed=0, size=(16, 24), channels=64):
@@ -23,11 +25,32 @@ def test_the_config_offers_exactly_the_strategies():
     assert set(Config.model_fields["fusion"].annotation.__args__) == {*STRATEGIES, "decision"}
 
 
+@pytest.mark.parametrize("cls", [MergeOnly, ResidualCrossAttention])
 @pytest.mark.parametrize("level", range(4))
-def test_residual_attention_starts_as_the_primary_map(level):
+def test_residual_attention_and_merging_start_as_the_primary_map(level, cls):
     x, ok = maps(level)
-    fusion = ResidualCrossAttention(BRANCHES, 64, level)
-    assert torch.equal(fusion(x, ok), x["rgb"])
+    assert torch.equal(cls(BRANCHES, 64, level)(x, ok), x["rgb"])
+
+
+def test_the_attention_learns_from_the_first_step():
+    """Behind a gain of 0 it did not: nothing but the gain had a gradient, and after training it was 0.001."""
+    x, ok = maps(1)
+    fusion = ResidualCrossAttention(BRANCHES, 64, 1)
+    (fusion(x, ok) - x["terrain"]).square().mean().backward()
+    for ask in fusion.asked.values():
+        assert ask.out.weight.grad.abs().mean() > 1e-4
+
+
+def test_the_attention_of_a_trained_model_can_be_switched_off():
+    x, ok = maps(1)
+    fusion = ResidualCrossAttention(BRANCHES, 64, 1)
+    with torch.no_grad():
+        for p in fusion.parameters():
+            p.normal_(std=0.05)
+    whole = fusion(x, ok)
+    fusion.attends = False
+    torch.testing.assert_close(whole - fusion(x, ok), fusion.answer(x, ok), atol=1e-5, rtol=1e-4)
+    assert fusion.answer(x, ok).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize("cls", NEAR)
@@ -74,10 +97,11 @@ def test_nothing_but_the_primary_left_gives_the_primary(cls):
     torch.manual_seed(0)
     x, ok = maps(0)
     fusion = cls(BRANCHES, 64, 0)
-    if cls is ResidualCrossAttention:
+    if cls in (ResidualCrossAttention, PlainCrossAttention):
         with torch.no_grad():
-            fusion.gain.fill_(1.0)
-            fusion.out.bias.zero_()
+            for ask in fusion.asked.values():
+                ask.out.weight.normal_()
+                ask.out.bias.fill_(1.0)
     for b in BRANCHES[1:]:
         ok[b][:] = False
     out = fusion(x, ok)
@@ -88,7 +112,7 @@ def test_nothing_but_the_primary_left_gives_the_primary(cls):
 def test_without_the_residual_the_primary_map_is_not_passed_on():
     torch.manual_seed(0)
     x, ok = maps(0)
-    fusion = CrossAttention(BRANCHES, 64, 0)
+    fusion = PlainCrossAttention(BRANCHES, 64, 0)
     other = {**x, "rgb": x["rgb"] + 5.0}  # LayerNorm takes a constant away: the questions stay the same
     torch.testing.assert_close(fusion(other, ok), fusion(x, ok), atol=1e-4, rtol=1e-4)
 
@@ -100,24 +124,3 @@ def test_a_missing_modality_scales_the_sum_of_the_rest():
     both = fusion(x, ok)
     ok["terrain"][:] = False
     torch.testing.assert_close(fusion(x, ok), both)
-
-
-def test_a_query_finds_its_own_place_by_relative_position():
-    """With logits from positions alone, the attention at a place can follow one modality's value there."""
-    x, ok = maps(3, size=(56, 56), channels=32)  # 7 x 7 tokens, keys not pooled
-    fusion = ResidualCrossAttention(("rgb", "terrain"), 32, 3)
-    with torch.no_grad():
-        fusion.q.weight.zero_()
-        fusion.q.bias.fill_(1.0)
-        fusion.kv["terrain"].weight[:32] = 0
-        fusion.kv["terrain"].weight[32:] = torch.eye(32)
-        fusion.kv["terrain"].bias.zero_()
-        for table in (fusion.rel_pos_h, fusion.rel_pos_w):
-            table.zero_()
-            table[6] = 10.0  # offset 0
-        fusion.out.weight.copy_(torch.eye(32))
-        fusion.out.bias.zero_()
-        fusion.gain.fill_(1.0)
-    out = fusion(x, ok) - x["rgb"]
-    normed = fusion.norms["terrain"](x["terrain"].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(out, normed, atol=1e-4, rtol=1e-4)

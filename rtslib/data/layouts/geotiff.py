@@ -18,8 +18,9 @@ from rasterio.errors import RasterioError
 
 from rtslib.bands import BANDS
 from rtslib.data.chips import Chip, ChipSet, Instance
+from rtslib.data.grids import check_same_grid, open_raster, read_grid
 from rtslib.data.masks import MIN_PIXELS, encode, label_instances
-from rtslib.data.rasters import Stack, check_same_grid, open_raster, open_stack, read_grid
+from rtslib.data.rasters import Stack, open_stack
 from rtslib.errors import DataError
 from rtslib.files import inside
 

@@ -1,0 +1,92 @@
+"""Looking: what a trained model's attention adds, and where it looks.
+
+Two questions of a `ResidualCrossAttention` that scores do not answer. *How much*: the root mean square of what is
+added to the primary map, as a share of that map's own. *Where*: the mean weight that queries give to keys so far down
+and so far right of their own place. With the attention switched off (`rtslib.models.fusion.without_attention`), they
+tell whether a fusion by attention attends, or lives on its merging.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rtslib.models.attention import attend_map
+from rtslib.models.crossing import HEADS, CrossAttention
+from rtslib.models.fusion import ResidualCrossAttention
+from rtslib.models.model import Model
+
+#: Side of the cells in which offsets are counted, and the farthest, px of the network input.
+CELL, FARTHEST = 8, 52
+
+
+def looks(model: Model, batches: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Watch the attention at work.
+
+    Args:
+        model: with `ResidualCrossAttention`, in evaluation mode.
+        batches: as `rtslib.data.samples.collate` makes them; chips of one padded size, of at most one window (224 px).
+
+    Returns:
+        Two lists of rows. How much: stride (px), modality, share (rms of the added over rms of the primary map). Where:
+        stride, modality, head, down, right (px, the middle of a cell of `CELL` px), weight (mean over queries and
+        chips; over all cells of a head it sums to the share of its weight that falls within `FARTHEST`).
+    """
+    much: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    where: dict[tuple[int, str], list[np.ndarray]] = {}
+    with ExitStack() as hooks, torch.inference_mode():
+        for stride, modality, ask in asked(model):
+
+            def note(module: nn.Module, given: Any, out: Tensor, key: tuple[int, str] = (stride, modality)) -> None:
+                x, z, valid = given
+                much.setdefault(key, []).append((float(out.square().mean()), float(x.square().mean())))
+                where.setdefault(key, []).append(_offsets(module, x, z, valid, key[0]))
+
+            hooks.callback(ask.register_forward_hook(note).remove)
+        for batch in batches:
+            model(batch)
+    amounts, places = [], []
+    cells = np.arange(-FARTHEST, FARTHEST, CELL) + CELL / 2
+    for (stride, modality), pairs in much.items():
+        added, own = np.mean(pairs, axis=0)
+        amounts.append({"stride": stride, "modality": modality, "share": float(np.sqrt(added / own))})
+        for (head, i, j), weight in np.ndenumerate(np.mean(where[stride, modality], axis=0)):
+            place = {"head": head, "down": cells[i], "right": cells[j], "weight": weight}
+            places.append({"stride": stride, "modality": modality, **place})
+    return amounts, places
+
+
+def asked(model: nn.Module) -> Iterator[tuple[int, str, CrossAttention]]:
+    """Yield stride (px), modality and attention of every scale and every modality that is asked."""
+    for level, fusion in enumerate(getattr(model, "fusion", [])):
+        if isinstance(fusion, ResidualCrossAttention):
+            for modality, ask in fusion.asked.items():
+                yield 4 << level, modality, ask  # type: ignore[misc]
+
+
+def _offsets(ask: Any, x: Tensor, z: Tensor, valid: Tensor, stride: int) -> np.ndarray:
+    """Return the mean weight by head and offset, float (HEADS, cells, cells).
+
+    The fused kernel keeps no weights. What it answers where the values are one-hot codes of the keys' rows and columns
+    are the weights' sums over each.
+    """
+    q, k, _, key_ok, grid = ask.question(x, z, valid)
+    m = k.shape[2]
+    codes = torch.eye(m).expand(len(k), HEADS, -1, -1)
+    weights = attend_map(q, k, codes, grid, ask.rel_pos_h, ask.rel_pos_w, key_ok, prior=ask.prior)
+    weights = weights[..., :m].mean(0)  # (HEADS, queries, keys)
+    (hq, wq), (hk, wk) = grid.q, grid.k
+    down, right = (
+        (torch.arange(keys) + 0.5) * ask.pool * stride - ((torch.arange(queries) + 0.5) * stride)[:, None]
+        for keys, queries in ((hk, hq), (wk, wq))
+    )
+    edges = np.arange(-FARTHEST, FARTHEST + 1, CELL)
+    down = down[:, None, :, None].expand(hq, wq, hk, wk).reshape(-1).numpy()
+    right = right[None, :, None, :].expand(hq, wq, hk, wk).reshape(-1).numpy()
+    return np.stack([
+        np.histogram2d(down, right, bins=(edges, edges), weights=head.reshape(-1).numpy())[0] / (hq * wq)
+        for head in weights
+    ])  # fmt: skip
