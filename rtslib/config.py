@@ -90,6 +90,7 @@ class Config(BaseModel):
     batch_size: int = Field(8, ge=1)  # chips a step
     lr: float = Field(1.6e-4, gt=0)  # AdamW, at the end of the warm-up
     backbone_lr: float = Field(1.0, gt=0)  # factor on `lr` for the backbones
+    fusion_lr: float = Field(1.0, gt=0)  # the same for what fuses, new beside trained branches
     weight_decay: float = Field(0.1, ge=0)  # of the weights of linear layers and convolutions
     warmup: float = Field(0.05, ge=0, lt=1)  # share of all steps with linearly rising rate, then cosine to 0
     clip: float = Field(1.0, gt=0)  # gradient norm
@@ -189,7 +190,7 @@ _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "he
 # Minutes on two CPU cores; `overnight` has the same models and ten times as many epochs.
 _QUICK: dict[str, Any] = {
     "chips": 320, "size": 96, "scene": 768,
-    "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3},
+    "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3, "fusion_lr": 2.0},
     "transfer": {**_NANO, "epochs": 5},
     "layouts": {  # scale 2.5 brings 10 m pixels to the landscape's 4 m
         "geotiff": {"scale": 2.5, "crop": 50, "batch_size": 4, "epochs": 4, "lr": 1e-3, "test_fraction": 0.2},
@@ -209,7 +210,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "quick": _QUICK,
     "overnight": {
         **_QUICK, "landscape": "quick",
-        "pretrain": {**_NANO, "epochs": 40}, "finetune": {**_NANO, "epochs": 30},
+        "pretrain": {**_NANO, "epochs": 40}, "finetune": {**_NANO, "epochs": 30, "fusion_lr": 2.0},
         "transfer": {**_NANO, "epochs": 50},
         "layouts": {**_QUICK["layouts"], "geotiff": {**_QUICK["layouts"]["geotiff"], "epochs": 40}},
     },

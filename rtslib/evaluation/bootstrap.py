@@ -119,6 +119,10 @@ class Drawn(NamedTuple):
         """Return the difference to a model with as many seeds, on the same draws of the same groups."""
         return Drawn(self.scores - other.scores, self.draws - other.draws, self.units)
 
+    def of(self, seeds: Sequence[int]) -> "Drawn":
+        """Return those of some seeds, by their places in `scores`."""
+        return Drawn(self.scores[list(seeds)], self.draws[list(seeds)], self.units)
+
     def interval(self, least: float = 0.0) -> tuple[float, float]:
         """Return the 95 % interval of the mean over seeds and groups, within [least, 1]; (nan, nan) if unknown."""
         seeds, groups = len(self.scores), self.units

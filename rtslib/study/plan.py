@@ -110,7 +110,8 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
         runs.append(Planned("data", every, starts={"all": "data_start"}))
         runs += [Planned(f, every, f, starts=alone) for f in FUSED]
         scratch = {"data": "data", "concat": "concat_conv", "merge": "merge_only", "residual": RESIDUAL}
-        runs += [Planned(f"{name}_scratch", every, fusion, both) for name, fusion in scratch.items()]
+        one_rate = {"fusion_lr": 1.0}  # from scratch all is new
+        runs += [Planned(f"{name}_scratch", every, fusion, both, knobs=one_rate) for name, fusion in scratch.items()]
         runs += [Planned(f"{every[0]}_long", every[:1], stages=long), Planned("data_long", every, stages=long)]
         variants: dict[str, dict[str, Any]] = {
             "residual_frozen": {"freeze_epochs": epochs},

@@ -66,12 +66,13 @@ class Judged:
         return hits(self.gt, self.raw, self.groups, iou)
 
 
-def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None) -> Judged:
+def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None, attends: bool = True) -> Judged:
     """Gather the predictions of a finished run, or make those that are missing.
 
     Args:
         parts: of one name and seed; one a fold.
         hidden: modality -> part of every test chip that the model does without (`rtslib.data.missing`).
+        attends: False for its predictions with the attention switched off.
 
     Raises:
         DataError: a run is not there.
@@ -85,7 +86,7 @@ def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None) -> Ju
         here = part.study.chips("test")
         cut, config = threshold(part)[0], part.made.config
         chips += here
-        results += part.predictions("test", hidden)
+        results += part.predictions("test", hidden, attends)
         groups |= {c.id: c.group for c in here}
         cuts |= {c.id: cut for c in here}
         calibration |= {c.id: (config.temperature, config.score_shift) for c in here}

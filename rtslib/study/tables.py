@@ -2,14 +2,13 @@
 
 Notebook 06 calls it (`make study`). Tables in `OUT/tables`: `runs.csv` (one row a run and seed), `models.csv`
 (means over seeds, with intervals), `gains.csv` (paired differences to the references), `missing.csv` (AP50 with a
-modality hidden), `curves.csv`, `reliability.csv`; and `folds.csv`, which chip is in which fold. Figures and the README
-are drawn from these alone (`rtslib.study.redraw`).
+modality hidden), `curves.csv`, `reliability.csv`; those of `rtslib.study.attention`; and `folds.csv`, which chip is in
+which fold. Figures and the README are drawn from these alone (`rtslib.study.redraw`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from rtslib.data.splits import folds_by_group
@@ -17,8 +16,9 @@ from rtslib.errors import ConfigError
 from rtslib.evaluation.bootstrap import Drawn, Hits, ap_draws, average_precision, difference
 from rtslib.files import save_table
 from rtslib.models.macs import pyramid_macs
+from rtslib.study.attention import attention_tables
 from rtslib.study.grid import perform_all, study_runs
-from rtslib.study.plan import RESIDUAL, TRIED_WITHOUT
+from rtslib.study.plan import MATTER, RESIDUAL, TRIED_WITHOUT
 from rtslib.study.rows import LOOSE, curve_rows, judge, reliability_rows, run_row
 from rtslib.study.study import FOLDS, Study, StudyRun
 from rtslib.training.steptime import run_seconds
@@ -33,7 +33,7 @@ AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "
 
 def run_study(
     study: Study, out: str | Path, *, names: Sequence[str] = (), seeds: Sequence[int] = (0, 1, 2),
-    folds: Sequence[int] = (), workers: int = 2, scheduler: str = "",
+    more_seeds: Sequence[int] = (), folds: Sequence[int] = (), workers: int = 2, scheduler: str = "",
 ) -> Path:  # fmt: skip
     """Make or recognise all runs of a study and write its tables.
 
@@ -42,6 +42,7 @@ def run_study(
         out: folder of results.
         names: runs of the plan; empty: all.
         seeds: of training, on one split.
+        more_seeds: further ones, of the models that matter (`rtslib.study.plan.MATTER`) alone.
         folds: which of the `FOLDS` folds of cross-validation by site group; none: one split.
         workers: processes to start here.
         scheduler: address of a Dask scheduler to use instead.
@@ -54,6 +55,9 @@ def run_study(
         DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.trainer.train`.
     """
     listed = study_runs(study, names, seeds, folds)
+    matter = [n for n in MATTER if n in (names or study.plan)]
+    if more_seeds and matter:
+        listed += [run for run in study_runs(study, matter, more_seeds, folds) if run not in listed]
     perform_all(listed, workers, scheduler)
     return write_tables([run for run in listed if (run.study.kind, run.study.data) == (study.kind, study.data)], out)
 
@@ -79,25 +83,27 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
     for run in listed:
         by_run.setdefault((run.name, run.seed), []).append(run)
     rows, curves, bins = [], [], []
-    found: dict[str, list[Hits]] = {}
-    loose: dict[str, list[Hits]] = {}
+    found: dict[str, dict[int, Hits]] = {}
+    loose: dict[str, dict[int, Hits]] = {}
     macs: dict[str, int] = {}
     known: dict[str, float] = {}
-    for (name, _), parts in by_run.items():
+    for (name, seed), parts in by_run.items():
         judged = judge(parts)
         if name not in macs:
             macs[name] = pyramid_macs(judged.runs[0].config, side)
         rows.append(run_row(judged, macs[name], [run_seconds(run, study.chipset, known) for run in judged.runs]))
         curves.append(curve_rows(judged))
         bins.append(reliability_rows(judged))
-        found.setdefault(name, []).append(judged.hits())
-        loose.setdefault(name, []).append(judged.hits(LOOSE))
+        found.setdefault(name, {})[seed] = judged.hits()
+        loose.setdefault(name, {})[seed] = judged.hits(LOOSE)
     runs = save_table(pd.DataFrame(rows), tables / "runs.csv")
-    drawn, drawn25 = ({name: ap_draws(of_seeds) for name, of_seeds in hits.items()} for hits in (found, loose))
+    drawn, drawn25 = (
+        {name: ap_draws(list(by_seed.values())) for name, by_seed in hits.items()} for hits in (found, loose)
+    )
     save_table(model_table(runs, drawn, drawn25), tables / "models.csv")
     at50, at25 = (gain_table(*pair, REFERENCES[study.kind]) for pair in ((found, drawn), (loose, drawn25)))
     names = {"AP50_gain": "AP25_gain", "low": "AP25_low", "high": "AP25_high"}
-    at25 = at25.drop(columns="seeds_ahead").rename(columns=names)
+    at25 = at25.drop(columns=["seeds", "seeds_ahead"]).rename(columns=names)
     save_table(at50.merge(at25, on=["model", "over"]), tables / "gains.csv")
     curve = pd.concat(curves).groupby(["model", "recall"], sort=False, as_index=False)["precision"].mean()
     save_table(curve, tables / "curves.csv")
@@ -105,6 +111,7 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
     save_table(pd.concat(bins)[columns], tables / "reliability.csv")
     if study.kind == "two_stage":
         save_table(missing_table(by_run, found), tables / "missing.csv")
+        attention_tables(by_run, found, tables)
     if study.fold is not None:
         save_table(folds_by_group(study.chipset, FOLDS, study.seed), tables / "folds.csv")
         for name in ("split", "sides"):  # of the one split that the folds replace
@@ -136,36 +143,51 @@ def model_table(runs: pd.DataFrame, draws: dict[str, Drawn], loose: dict[str, Dr
     return pd.DataFrame(rows)
 
 
-def gain_table(found: dict[str, list[Hits]], draws: dict[str, Drawn], references: Sequence[str]) -> pd.DataFrame:
-    """Compare every model with the references on the same draws of groups and seeds.
+def gain_table(
+    found: Mapping[str, Mapping[int, Hits]], draws: Mapping[str, Drawn], references: Sequence[str]
+) -> pd.DataFrame:
+    """Compare every model with the references on the same draws of groups, and on the seeds that both have.
+
+    Args:
+        found: model -> seed -> its matches.
+        draws: model -> bootstrap samples of its AP50, in the order of its seeds.
+        references: models to compare with.
 
     Returns:
         One row a pair: model, over, AP50_gain (difference of the means over seeds), low, high (95 %),
-        seeds_ahead (share of the seeds in which the model is ahead).
+        seeds_ahead (share of the seeds in which the model is ahead), seeds (how many).
+
+    Raises:
+        ConfigError: a pair has no seed in common.
     """
-    mean = {name: float(np.mean([average_precision(h) for h in hits])) for name, hits in found.items()}
     rows = []
     for over in (r for r in references if r in found):
         for name in (n for n in found if n != over):
-            if len(found[name]) != len(found[over]):
-                raise ConfigError(f"{name} has {len(found[name])} seeds, {over} {len(found[over])}: take the same")
-            paired = difference(draws[name], draws[over])
-            rows.append({"model": name, "over": over, "AP50_gain": mean[name] - mean[over], **paired})
-    return pd.DataFrame(rows, columns=["model", "over", "AP50_gain", "low", "high", "seeds_ahead"])
+            common = [seed for seed in found[name] if seed in found[over]]
+            if not common:
+                raise ConfigError(
+                    f"{name} has seeds {[*found[name]]}, {over} {[*found[over]]}: take some that both have"
+                )
+            ours, theirs = (draws[m].of([list(found[m]).index(seed) for seed in common]) for m in (name, over))
+            gain = float((ours.scores - theirs.scores).mean())
+            paired = difference(ours, theirs)
+            rows.append({"model": name, "over": over, "AP50_gain": gain, **paired, "seeds": len(common)})
+    return pd.DataFrame(rows, columns=["model", "over", "AP50_gain", "low", "high", "seeds_ahead", "seeds"])
 
 
-def missing_table(by_run: dict[tuple[str, int], list[StudyRun]], found: dict[str, list[Hits]]) -> pd.DataFrame:
+def missing_table(
+    by_run: Mapping[tuple[str, int], list[StudyRun]], found: Mapping[str, Mapping[int, Hits]]
+) -> pd.DataFrame:
     """Score the models of `rtslib.study.plan.TRIED_WITHOUT` with nothing, and with each of their hidden cases.
 
     Returns:
         One row a model, seed and part: model, seed, hidden (modality, or `nothing`), part (all, left), AP50.
     """
-    rows, at = [], dict.fromkeys(found, 0)
+    rows = []
     for (name, seed), parts in by_run.items():
-        whole = average_precision(found[name][at[name]])
-        at[name] += 1
         if name not in TRIED_WITHOUT:
             continue
+        whole = average_precision(found[name][seed])
         rows.append({"model": name, "seed": seed, "hidden": "nothing", "part": "", "AP50": whole})
         for modality, part in parts[0].hidden_cases:
             less = average_precision(judge(parts, {modality: part}).hits())

@@ -26,6 +26,7 @@ from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import NonFiniteLossError
 from rtslib.evaluation.coco import evaluate
 from rtslib.files import whole
+from rtslib.models.fusion import Fusion
 from rtslib.models.model import Model
 from rtslib.training.logs import read_log, write_log
 from rtslib.training.prediction import as_results
@@ -126,17 +127,19 @@ def rate(step: int, steps: int, warmup: float) -> float:
 
 
 def parameter_groups(model: Model) -> list[dict[str, Any]]:
-    """AdamW groups: backbones at `lr * backbone_lr`; decay on the weights of linear layers and convolutions alone."""
-    c = model.config
-    branches = {id(p) for p in model.backbones.parameters()}
-    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)}
-    groups: dict[tuple[bool, bool], list] = {}
+    """AdamW groups: backbones at `lr * backbone_lr`, what fuses at `lr * fusion_lr`; decay on the weights of
+    linear layers and convolutions alone."""
+    c, every = model.config, list(model.modules())
+    factor = {id(p): c.backbone_lr for p in model.backbones.parameters()}
+    factor |= {id(p): c.fusion_lr for m in every if isinstance(m, Fusion) for p in m.parameters()}
+    decayed = {id(m.weight) for m in every if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)}
+    groups: dict[tuple[float, bool], list] = {}
     for p in model.parameters():
         if p.requires_grad:
-            groups.setdefault((id(p) in branches, id(p) in decayed), []).append(p)
+            groups.setdefault((factor.get(id(p), 1.0), id(p) in decayed), []).append(p)
     return [
-        {"params": ps, "lr": c.lr * (c.backbone_lr if back else 1), "weight_decay": c.weight_decay if decay else 0.0}
-        for (back, decay), ps in groups.items()
+        {"params": ps, "lr": c.lr * times, "weight_decay": c.weight_decay if decay else 0.0}
+        for (times, decay), ps in groups.items()
     ]
 
 

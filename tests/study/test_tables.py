@@ -15,14 +15,14 @@ def models_of(*found):
     groups = {i: f"g{i % 6}" for i in range(1, 13)}
     out = {}
     for name, seeds in found:
-        out[name] = [hits(*truth_and_results(f), groups) for f in seeds]
+        out[name] = {seed: hits(*truth_and_results(f), groups) for seed, f in enumerate(seeds)}
     return out
 
 
 def test_gains_are_paired_and_signed():
     half, most = [True, False] * 6, [True] * 11 + [False]
     found = models_of(("data", [half, half]), ("better", [most, most]), ("same", [half, half]))
-    draws = {name: ap_draws(h) for name, h in found.items()}
+    draws = {name: ap_draws(list(h.values())) for name, h in found.items()}
     gains = tables.gain_table(found, draws, ["data", "absent"]).set_index("model")
     assert list(gains.index) == ["better", "same"] and set(gains["over"]) == {"data"}
     better = gains.loc["better"]
@@ -32,8 +32,20 @@ def test_gains_are_paired_and_signed():
         and better["low"] < better["AP50_gain"] < better["high"]
     )
     assert gains.loc["same", ["AP50_gain", "low", "high", "seeds_ahead"]].tolist() == [0, 0, 0, 0]
-    with pytest.raises(ConfigError, match="better has 1 seeds, data 2"):
-        tables.gain_table({**found, "better": found["better"][:1]}, draws, ["data"])
+
+
+def test_models_are_compared_on_the_seeds_that_both_have():
+    """The model that matters has more seeds; its further ones must not lift or lower it over another."""
+    half, most = [True, False] * 6, [True] * 11 + [False]
+    found = models_of(("data", [half, half, most, most]), ("few", [most, most]))
+    draws = {name: ap_draws(list(h.values())) for name, h in found.items()}
+    (row,) = tables.gain_table(found, draws, ["data"]).to_dict("records")
+    alone = tables.gain_table({**found, "data": {s: found["data"][s] for s in (0, 1)}},
+                              {**draws, "data": draws["data"].of([0, 1])}, ["data"])  # fmt: skip
+    assert row == alone.iloc[0].to_dict() and row["seeds"] == 2 and row["seeds_ahead"] == 1
+    found["few"] = {7: found["few"][0]}
+    with pytest.raises(ConfigError, match=r"few has seeds \[7\], data \[0, 1, 2, 3\]: take some that both have"):
+        tables.gain_table(found, draws, ["data"])
 
 
 def test_means_are_over_seeds():

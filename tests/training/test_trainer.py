@@ -218,6 +218,14 @@ def test_schedule_and_groups(data):
     Lit(model, 10, None)
 
 
+def test_what_fuses_has_a_rate_of_its_own():
+    model = build_model(small_config(lr=1.0, backbone_lr=0.1, fusion_lr=2.0))
+    rates = {id(p): g["lr"] for g in parameter_groups(model) for p in g["params"]}
+    parts = {(n.partition(".")[0], rates[id(p)]) for n, p in model.named_parameters()}
+    assert parts == {("backbones", 0.1), ("fusion", 2.0), ("fpn", 1.0), ("rpn", 1.0), ("heads", 1.0),
+                     ("mask_head", 1.0)}  # fmt: skip
+
+
 @pytest.mark.parametrize("fusion", STRATEGIES)
 def test_no_gate_decays(fusion):
     """A gate of shape (C, 1, 1) has three dimensions, and is a gate all the same."""
