@@ -23,13 +23,13 @@ from rtslib.data.scenes import open_scene
 from rtslib.errors import DataError, RtsError
 from rtslib.evaluation.maps import as_rows, as_text, evaluate_map, read_map
 from rtslib.files import read_json, save_table, write_json
-from rtslib.mapping.maps import MANIFEST, map_region
+from rtslib.mapping.maps import CANDIDATES, MANIFEST, map_region
 from rtslib.mapping.plan import Options
-from rtslib.mapping.polygons import MAP_FILE
 from rtslib.mapping.spreading import FromRun, Spread
 from rtslib.provenance import commit, hardware, versions
 from rtslib.study.manifest import NAME, outputs
 from rtslib.study.redraw import draw_all
+from rtslib.training.evidence import shown_from
 from rtslib.training.memory import peak_mib
 from rtslib.training.runs import Run
 
@@ -170,7 +170,7 @@ def measure_all(run: str | Path, scene: str | Path, out: str | Path) -> None:
         raise DataError(scene, "no truth.gpkg", "known slumps to judge the map by")
     with TemporaryDirectory() as maps:
         print(save_table(memory_table(run, scene, maps), tables / "memory.csv").to_string(), flush=True)
-        judged = evaluate_map(read_map(Path(maps) / "1" / MAP_FILE), truth)
+        judged = evaluate_map(read_map(Path(maps) / "1" / CANDIDATES), truth, least=shown_from(Run(Path(run)))[0])
     print(as_text(judged), flush=True)
     save_table(as_rows(judged), tables / "evaluation.csv")
     print(save_table(worker_table(run, scene), tables / "workers.csv").to_string())

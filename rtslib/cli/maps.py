@@ -29,7 +29,9 @@ def map_(
     aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="Polygons of the area of interest.")] = None,
     window: Annotated[int, typer.Option(min=1, help="Side of a window, px.")] = 256,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring windows, px: a large slump.")] = 64,
-    score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a polygon on the map.")] = 0.3,
+    score: Annotated[float | None, typer.Option(
+        min=0, max=1, help="Least score of a polygon on the map; without it, the run's own (validation's best F1)."
+    )] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 4,
     block: Annotated[int, typer.Option(min=1, help="Windows a side of a block, the unit of work.")] = 8,
     probability: Annotated[bool, typer.Option("--probability", help="Also write a COG of mask probability.")] = False,
@@ -45,15 +47,19 @@ def map_(
     from rtslib.mapping.maps import map_region
     from rtslib.mapping.plan import Options, absent_from
     from rtslib.mapping.spreading import FromRun, Spread
+    from rtslib.training.evidence import calibrated_ledger, shown_from
     from rtslib.training.runs import Run
 
     made = Run(run)
     config = made.config
+    least, why = shown_from(made) if score is None else (score, "")
     place = _place(scene, source or [], crs, pixel_size)
     area = None if aoi is None else _area(aoi, place.stack.crs)
-    options = Options(window, overlap, score, batch_size, block, probability)
+    options = Options(window, overlap, least, batch_size=batch_size, block=block, probability=probability)
     if source:
         _refuse_unread(place, config)
+    if why:
+        note(why)
     if absent := absent_from(config, place.stack):
         note(check_absent(config, absent))
     load = FromRun(str(run.resolve()), made.digest)
@@ -61,9 +67,10 @@ def map_(
     found = map_region(
         model, config, place.stack, out, options=options, area=area, overwrite=overwrite, resume=resume,
         provenance={**made.provenance, "image_date": image_date}, progress=progress_on_stderr,
+        ledger=calibrated_ledger(made),
     )  # fmt: skip
     if pictures:
-        _draw(place, found, out, score)
+        _draw(place, found, out, least)
     print(f"{out}: {len(found)} slumps in detections.gpkg; {_totals(out)}")
 
 
@@ -175,8 +182,11 @@ def _totals(out: Path) -> str:
     from rtslib.mapping.maps import TOTALS
 
     t = read_json(out / TOTALS)
-    area, low, high = (t[k] / 1e4 for k in ("expected_area_m2", "area_low", "area_high"))
-    return (
-        f"by their scores {t['expected_count']:.1f} are right (95 %: {t['count_low']:.0f} to {t['count_high']:.0f}), "
-        f"{area:.2f} ha ({low:.2f} to {high:.2f})"
-    )
+    if t.get("ground_count") is not None:
+        kind, said = "ground_", f"with those it misses (recall {t['recall']:.2f} on validation) there are"
+    else:
+        kind, said = "", "by their scores alone, nothing known of those missed, right are"
+    names = ("count", "count_low", "count_high") if kind else ("expected_count", "count_low", "count_high")
+    count, least, most = (t[kind + name] for name in names)
+    area, low, high = (t[kind + k] / 1e4 for k in ("area_m2" if kind else "expected_area_m2", "area_low", "area_high"))
+    return f"{said} {count:.0f} (95 %: {least:.0f} to {most:.0f}), {area:.2f} ha ({low:.2f} to {high:.2f})"

@@ -2,8 +2,9 @@
 
 Everything is judged in an equal-area CRS, after windows were joined. At each IoU threshold
 (`rtslib.evaluation.polygons`): precision, recall, F1, duplicates, and *AP*, the area under the curve of precision over
-recall as detections are added by score; it is COCO's, interpolated at 101 recalls, and sees only detections above the
-map's least score. At IoU 0.5 also
+recall as detections are added by score; it is COCO's, interpolated at 101 recalls. It counts all detections given, so
+that maps with different thresholds can be compared by it where their `candidates.gpkg` are given; everything else
+counts those that a map shows. At IoU 0.5 also
 
 - *outline error*: distances in metres from points every metre or so along the outline (holes too) of a right
   detection to that of its slump, and back; long outlines weigh more. Lengths in this CRS are off by up to 1.5 % at 70
@@ -63,7 +64,7 @@ def read_map(path: str | Path) -> gpd.GeoDataFrame:
 
 def evaluate_map(
     pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, ious: Sequence[float] = IOUS, block_m: float = 1000.0,
-    step_m: float = 1.0, draws: int = DRAWS, seed: int = 0,
+    step_m: float = 1.0, draws: int = DRAWS, seed: int = 0, least: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare mapped polygons with known ones.
 
@@ -73,6 +74,7 @@ def evaluate_map(
         block_m: side of the bootstrap's squares, m; more than the distance over which errors resemble each other.
         step_m: distance of points along outlines, m; it has nothing to do with pixels.
         draws, seed: of the bootstrap.
+        least: score from which the map shows a detection; those below count for average precision alone.
 
     Returns:
         What JSON can hold, None where there is nothing to divide by: `crs`, `detections`, `known` (counts), `by_iou`
@@ -85,17 +87,19 @@ def evaluate_map(
     for name, value in (("block_m", block_m), ("step_m", step_m), ("draws", draws)):
         if not 0 < value < np.inf:
             raise ConfigError(f"{name}={value}: take a number above 0")
-    pred, truth = _on_ground(_scored(pred, "map"), truth)
+    every, truth = _on_ground(_scored(pred, "map"), truth)
+    pred = every[every["score"] >= least].reset_index(drop=True)
     scores = {iou: match_polygons(pred, truth, iou) for iou in (*ious, MAIN_IOU, DUPLICATE_IOU)}
+    ranked = {iou: match_polygons(every, truth, iou) for iou in (*ious, MAIN_IOU)}
     main, again = scores[MAIN_IOU], len(scores[DUPLICATE_IOU].duplicates)
     return {
         "crs": str(pred.crs), "detections": len(pred), "known": len(truth),
-        "by_iou": [_at_iou(scores[iou], pred, truth) for iou in ious],
+        "by_iou": [{**_at_iou(scores[iou], pred, truth), "ap": _ap(ranked[iou], every, truth)} for iou in ious],
         "duplicates": {"iou": DUPLICATE_IOU, "count": again, "share": again / len(pred) if len(pred) else None},
         "boundary": {"iou": MAIN_IOU, "pairs": main.tp, "step_m": step_m, **_boundary(main, pred, truth, step_m)},
         "area": {"iou": MAIN_IOU, "pairs": main.tp, **_area(main, pred, truth)},
         "intervals": {"iou": MAIN_IOU, "block_m": block_m, "draws": draws,
-                      **_intervals(main, pred, truth, block_m, draws, seed)},
+                      **_intervals((main, ranked[MAIN_IOU]), (pred, every), truth, block_m, draws, seed)},
     }  # fmt: skip
 
 
@@ -186,14 +190,13 @@ def _hits(score: MapScore, pred: gpd.GeoDataFrame, unit: np.ndarray, known: np.n
 
 
 def _at_iou(score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> dict[str, Any]:
-    """Return counts, shares and AP at one threshold.
+    """Return counts and shares at one threshold.
 
-    Keys `iou`, `right`, `wrong`, `missed`, `duplicates` (counts), `precision`, `recall`, `f1`, `ap` (0-1), and
-    `sizes`: for each class `known`, `found`, `recall` (by the area of the slump), `detections`, `right`, `precision`
-    (by the area of the detection).
+    Keys `iou`, `right`, `wrong`, `missed`, `duplicates` (counts), `precision`, `recall`, `f1` (0-1), and `sizes`: for
+    each class `known`, `found`, `recall` (by the area of the slump), `detections`, `right`, `precision` (by the area of
+    the detection).
     """
-    zeros = (np.zeros(len(pred), dtype=int), np.zeros(len(truth), dtype=int))
-    ap, sizes = average_precision(_hits(score, pred, *zeros)), {}
+    sizes = {}
     mapped, known = pred.area.to_numpy(), truth.area.to_numpy()
     right, found = ([pair[k] for pair in score.pairs] for k in (0, 1))
     for name, low, high in SIZES:
@@ -203,9 +206,14 @@ def _at_iou(score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) ->
                        "detections": m, "right": ok, "precision": ok / m if m else None}  # fmt: skip
     return {
         "iou": score.iou, "right": score.tp, "wrong": score.fp, "missed": score.fn, "duplicates": len(score.duplicates),
-        "precision": score.precision, "recall": score.recall, "f1": score.f1,
-        "ap": ap if np.isfinite(ap) else None, "sizes": sizes,
+        "precision": score.precision, "recall": score.recall, "f1": score.f1, "sizes": sizes,
     }  # fmt: skip
+
+
+def _ap(score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> float | None:
+    """Return average precision, 0-1; None without known slumps."""
+    ap = average_precision(_hits(score, pred, np.zeros(len(pred), dtype=int), np.zeros(len(truth), dtype=int)))
+    return ap if np.isfinite(ap) else None
 
 
 def _along(outline: shapely.Geometry, step: float) -> np.ndarray:
@@ -254,18 +262,23 @@ def _blocks(
 
 
 def _intervals(
-    score: MapScore, pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, side: float, draws: int, seed: int
-) -> dict[str, Any]:
-    """Return the number of blocks and the 2.5 and 97.5 % quantiles of each measure; None with fewer than two blocks."""
-    hits = _hits(score, pred, *_blocks(score, pred, truth, side))
-    blocks = len(hits.instances) if len(pred) + len(truth) else 0
+    scores: tuple[MapScore, MapScore], preds: tuple[gpd.GeoDataFrame, gpd.GeoDataFrame], truth: gpd.GeoDataFrame,
+    side: float, draws: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the number of blocks and the 2.5 and 97.5 % quantiles of each measure; None with fewer than two blocks.
+
+    Of the two maps, the one shown gives precision, recall and F1, the other average precision.
+    """
+    hits, ranked = (_hits(s, p, *_blocks(s, p, truth, side)) for s, p in zip(scores, preds, strict=True))
+    blocks = len(hits.instances) if len(preds[0]) + len(truth) else 0
     if blocks < 2:
         return {"blocks": blocks, **dict.fromkeys(MEASURES)}
     right, found = (np.bincount(hits.unit, w, minlength=blocks) for w in (hits.right, None))
     weights = draw_weights(blocks, draws, seed)
     tp, mapped, known = weights @ right, weights @ found, weights @ hits.instances
     with np.errstate(invalid="ignore"):  # a draw without detections has no precision
-        values = {"precision": tp / mapped, "recall": tp / known, "f1": 2 * tp / (mapped + known),
-                  "ap": np.array([average_precision(hits, w) for w in weights])}  # fmt: skip
+        values = {"precision": tp / mapped, "recall": tp / known, "f1": 2 * tp / (mapped + known)}
+    of_all = draw_weights(len(ranked.instances), draws, seed)  # candidates may lie in more blocks
+    values["ap"] = np.array([average_precision(ranked, w) for w in of_all])
     limits = {m: list(interval(v)) for m, v in values.items()}
     return {"blocks": blocks, **{m: v if np.isfinite(v).all() else None for m, v in limits.items()}}

@@ -4,30 +4,24 @@ Average precision needs no threshold, a map does. It is chosen on chips that the
 nor is scored on: at IoU 0.5, over all predicted scores, F1 = 2 TP / (2 TP + FP + FN) is highest there.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from rtslib.evaluation.ledger import judged
 
-
-def best_threshold(gt: dict, results: Sequence[dict]) -> tuple[float, float] | None:
-    """Choose the score threshold of masks with the highest F1 at IoU 0.5.
+def best_threshold(scores: np.ndarray, right: np.ndarray, instances: int) -> tuple[float, float] | None:
+    """Choose the score threshold with the highest F1.
 
     Args:
-        gt, results: as for `rtslib.evaluation.coco.evaluate`; the 10 best predictions a chip count.
+        scores: float (n,), of detections.
+        right: bool (n,), which are right (`rtslib.evaluation.ledger.judged`).
+        instances: how many there are to be found.
 
     Returns:
         (threshold, F1), both 0-1; the threshold lies half-way between the score of the last detection
         kept and the next one, so that it does not hang on one score. None if there are no instances or
         no right detection, where every threshold is as good.
-
-    Raises:
-        DataError: as `evaluate`.
     """
-    scores, right = judged(gt, results)
     order = np.argsort(-scores, kind="stable")
-    scores, hits, instances = scores[order], np.cumsum(right[order]), len(gt["annotations"])
+    scores, hits = scores[order], np.cumsum(right[order])
     if not instances or not right.any():
         return None
     f1 = 2 * hits / (np.arange(1, len(scores) + 1) + instances)

@@ -4,7 +4,7 @@ A *forest plot* shows one row a comparison: the difference as a point, its 95 % 
 zero. A line that crosses the rule leaves open who is ahead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -156,7 +156,7 @@ def missing(table: str | Path) -> Figure:
 
 
 def calibration(table: str | Path) -> Figure:
-    """Draw a reliability diagram: share of right detections against score, before and after temperature scaling.
+    """Draw a reliability diagram: share of right detections against score, before and after calibration.
 
     Args:
         table: CSV with columns model, seed, when, low, high, count, score, right; seeds are pooled by count.
@@ -198,6 +198,24 @@ def stage_rows(models: pd.DataFrame, stages: Mapping[str, str]) -> pd.DataFrame:
     rows = rows if len(rows) > 1 else rows[:0]
     rows = rows.loc[[name for name in stages if name in rows.index]]
     return rows.assign(training=[stages[name] for name in rows.index]).reset_index()
+
+
+def comparison(models: pd.DataFrame, terms: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return the rows of `models.csv` by the terms that they are compared on, best first within each.
+
+    Args:
+        models: the table.
+        terms: what models share -> their names (`rtslib.study.plan.COMPARED`).
+
+    Returns:
+        Columns terms, model, seeds, AP50, AP50_low, AP50_high, AP, image_passes, train_macs; only terms on which two
+        models or more can be compared.
+    """
+    columns = ["model", "seeds", "AP50", "AP50_low", "AP50_high", "AP", "image_passes", "train_macs"]
+    parts = [models[models["model"].isin(names)][columns].assign(terms=said) for said, names in terms.items()]
+    parts = [part.sort_values("AP50", ascending=False, kind="stable") for part in parts if len(part) > 1]
+    every = pd.concat(parts) if parts else models[columns][:0].assign(terms="")
+    return every[["terms", *columns]].reset_index(drop=True)
 
 
 def memory(table: str | Path) -> Figure:

@@ -3,7 +3,7 @@
 import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(__name__, submod_attrs={
-    "maps": ["map_region"], "plan": ["Options"], "spreading": ["FromRun", "Spread"],
+    "maps": ["CANDIDATES", "map_region"], "plan": ["Options"], "spreading": ["FromRun", "Spread"],
     "polygons": ["MAP_FILE", "to_polygons"],
     "review": ["apply_review", "precision_so_far", "read_review", "write_review"], "arts": ["to_arts"],
 })  # fmt: skip

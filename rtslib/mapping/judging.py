@@ -99,7 +99,7 @@ def _judged(model: Model, todo: Plan, blocks: Iterable[Block]) -> Iterator[Judge
                 now.probability = np.zeros((int(bounds.height), int(bounds.width)), np.uint8)
         now.skipped += skipped
         if batch:
-            _take(model, batch, now, todo.options.score)
+            _take(model, batch, now, todo.options.least)
     if now is not None:
         yield now
 

@@ -6,7 +6,8 @@ scene pixels, on disk by blocks of windows (`rtslib.mapping.shards`). After the 
 
     detections.gpkg, detections.parquet   the slumps (`rtslib.mapping.polygons.write_polygons`)
     review.gpkg                           the same, ranked for a reviewer (`rtslib.mapping.review`)
-    totals.json                           count and area with their uncertainty (`rtslib.mapping.totals`)
+    candidates.gpkg                       what is less sure too, from `Options.keep` on, to measure average precision by
+    totals.json                           count and area with their uncertainty (`rtslib.mapping.totals`, `.ground`)
     probability.tif                       if asked for (`rtslib.mapping.probability`)
     manifest.json                         what made it: plan, model, versions, what happened, hashes
 
@@ -21,16 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
+import pandas as pd
 import shapely
 
 from rtslib.config import Config
 from rtslib.data.rasters import Stack
 from rtslib.errors import DataError, OutputError
-from rtslib.files import read_json, sha256, write_json
+from rtslib.files import read_json, sha256, whole, write_json
 from rtslib.mapping import seams
+from rtslib.mapping.ground import ground_totals
 from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Options, Plan, differences, fingerprint, plan
-from rtslib.mapping.polygons import MAP_FILE, to_polygons, write_polygons
+from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER, to_polygons, write_polygons
 from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
 from rtslib.mapping.review import write_review
 from rtslib.mapping.shards import finished, read_shard
@@ -40,6 +44,7 @@ from rtslib.models.model import Model
 from rtslib.provenance import commit, hardware, versions
 
 PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.json", "totals.json", "review.gpkg"
+CANDIDATES = "candidates.gpkg"
 
 #: Called with (windows done, windows in all) after each block.
 Progress = Callable[[int, int], None]
@@ -52,7 +57,7 @@ MADE_OF_MAP = (REVIEWED, ARTS, "map.html", "map.png", PROBABILITY_FILE)
 def map_region(
     model: Model | Spread, config: Config, region: Stack, out: str | Path, *, options: Options = Options(),
     area: shapely.Geometry | None = None, provenance: Mapping[str, str] | None = None, overwrite: bool = False,
-    resume: bool = False, progress: Progress | None = None,
+    resume: bool = False, progress: Progress | None = None, ledger: pd.DataFrame | None = None,
 ) -> gpd.GeoDataFrame:  # fmt: skip
     """Map the slumps of a region and write the folder `out`, each file whole or not at all.
 
@@ -68,6 +73,8 @@ def map_region(
         overwrite: replace a map that is there; decisions of its reviewer are kept.
         resume: go on with a map that was stopped.
         progress: see `Progress`.
+        ledger: of the run's validation side, calibrated (`rtslib.training.evidence`); with it the totals are those of
+            the ground, not of the map alone.
 
     Returns:
         What was written, as `rtslib.mapping.polygons.to_polygons` has it; `frame.attrs["counts"]` says how many windows
@@ -96,11 +103,13 @@ def map_region(
         raise DataError(", ".join(map(str, region.files)), "no valid pixel in any window", "rasters with data there")
     pieces = [piece for block in todo.blocks for piece in read_shard(shards, block.index)]
     slumps, duplicates = seams.merge(pieces)
-    frame = to_polygons(slumps, todo, provenance)
+    every = to_polygons(slumps, todo, provenance)
+    frame = every[every["score"] >= options.score]
     counts = {"windows": todo.windows, "skipped": skipped, "pieces": len(pieces), "duplicates": duplicates,
               "blocks": len(markers), "blocks_resumed": len(markers) - len(new)}  # fmt: skip
     seconds = {"wall": time.monotonic() - start, "model": sum(m["model_seconds"] for m in new)}
-    _write(frame, todo, shards, out, {"plan": mark, "counts": counts, "seconds": seconds})
+    said = {"plan": mark, "counts": counts, "seconds": seconds}
+    _write(frame, every, todo, shards, out, said, _totals(frame, todo, ledger))
     _discard(out)
     frame.attrs["counts"] = counts
     return frame
@@ -155,13 +164,30 @@ def _discard(out: Path) -> None:
     (out / PLAN_FILE).unlink(missing_ok=True)
 
 
-def _write(frame: gpd.GeoDataFrame, todo: Plan, shards: Path, out: Path, said: dict[str, Any]) -> None:
+def _totals(frame: gpd.GeoDataFrame, todo: Plan, ledger: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the totals of the map and, with a ledger, of its ground."""
+    scores, areas = frame["score"].to_numpy(), frame["area_m2"].to_numpy()
+    found: dict[str, Any] = totals(scores, areas)
+    if ledger is not None:
+        # A pixel's area on the ground, as that of the polygons is.
+        pixel = float(np.median(areas / frame.area)) if len(frame) else 1.0
+        pixel *= abs(todo.region.transform.a * todo.region.transform.e)
+        found |= ground_totals(scores, areas, ledger, todo.options.score, pixel)
+    return found
+
+
+def _write(
+    frame: gpd.GeoDataFrame, every: gpd.GeoDataFrame, todo: Plan, shards: Path, out: Path, said: dict[str, Any],
+    counted: dict[str, Any],
+) -> None:  # fmt: skip
     """Write all results but the shards, the manifest last."""
     write_review(frame, out / REVIEW)  # first, as it refuses where a reviewer has it open
     for name in MADE_OF_MAP:
         (out / name).unlink(missing_ok=True)
-    files = [*write_polygons(frame, out), TOTALS]
-    write_json(out / TOTALS, totals(frame["score"].to_numpy(), frame["area_m2"].to_numpy()))
+    files = [*write_polygons(frame, out), CANDIDATES, TOTALS]
+    with whole(out / CANDIDATES) as part:
+        every.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
+    write_json(out / TOTALS, counted)
     if todo.options.probability:
         write_probability(todo, shards, out / PROBABILITY_FILE)
         files.append(PROBABILITY_FILE)

@@ -32,18 +32,24 @@ class Options:
 
     window: int = 256  # side of a window, px
     overlap: int = 64  # least overlap of neighbouring windows, px: as wide as a large slump
-    score: float = 0.3  # detections below are left out, 0-1
+    score: float = 0.3  # detections below are not shown, 0-1
+    keep: float = 0.05  # nor kept as candidates, by which average precision is measured; 0-1, at most `score`
     batch_size: int = 4  # windows a batch
     block: int = 8  # windows a side of a block
     probability: bool = False  # also keep the highest mask probability of every pixel
 
     def __post_init__(self) -> None:
         windows.starts(1, self.window, self.overlap)
-        if not 0 <= self.score <= 1 or self.batch_size < 1 or self.block < 1:
+        if not 0 <= self.score <= 1 or not 0 <= self.keep <= 1 or self.batch_size < 1 or self.block < 1:
             raise ConfigError(
-                f"score={self.score}, batch_size={self.batch_size}, block={self.block}: take a score from 0 to 1, at "
-                "least one window a batch, and one a side of a block"
+                f"score={self.score}, keep={self.keep}, batch_size={self.batch_size}, block={self.block}: take scores "
+                "from 0 to 1, at least one window a batch, and one a side of a block"
             )
+
+    @property
+    def least(self) -> float:
+        """The least score of what is kept."""
+        return min(self.keep, self.score)
 
 
 @dataclass(frozen=True)

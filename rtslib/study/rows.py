@@ -17,11 +17,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from rtslib.config import Config
 from rtslib.data.chips import Chip
 from rtslib.evaluation.bootstrap import Hits, average_precision, hits
 from rtslib.evaluation.boundary import boundary_iou
 from rtslib.evaluation.calibration import calibration_error, reliability
 from rtslib.evaluation.coco import evaluate, matched, pr_curve
+from rtslib.models.macs import pyramid_macs
 from rtslib.models.platt import platt, unplatt
 from rtslib.study.scores import threshold
 from rtslib.study.study import StudyRun
@@ -95,19 +97,23 @@ def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None, atten
     return Judged(parts[0].name, parts[0].seed, runs, gt, groups, results, cuts, calibration)
 
 
-def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+def run_row(
+    judged: Judged, side: int, times: Sequence[dict[str, float | None]], known: dict[str, int]
+) -> dict[str, Any]:
     """Return the row of a run: scores, calibration and costs.
 
     Args:
         judged: from `judge`.
-        macs: multiply-adds of one chip (`rtslib.models.macs`).
+        side: of a chip, px, for the multiply-adds (`rtslib.models.macs`).
         times: what `rtslib.training.steptime.run_seconds` says of each of its folders.
+        known: multiply-adds by config, which is filled on the way.
 
     Returns:
         model, seed, fusion, modalities; AP, AP50, AP75, AP_small ... AR of masks, AP25 (at IoU 0.25), box_AP, box_AP50
         (fractions, None where undefined); precision, recall, F1 at the validation's threshold, boundary_iou of the
         right detections there; temperature and shift, ECE_before and ECE_after them; chips, instances; costs: image
-        passes and seconds of all folds together, seconds a step, the highest peak of memory.
+        passes, seconds and multiply-adds of all forward passes (`train_macs`) of all folds together, seconds a step,
+        the highest peak of memory, multiply-adds of one chip.
     """
     scores, config = evaluate(judged.gt, judged.raw), judged.runs[0].config
     costs = pd.DataFrame([run.cost() for run in judged.runs])
@@ -121,7 +127,8 @@ def run_row(judged: Judged, macs: int, times: Sequence[dict[str, float | None]])
         **costs[["parameters", "trained_parameters", "epochs", "epochs_before"]].iloc[0].to_dict(),
         "image_passes": costs["image_passes"].sum(), "seconds": sum(t["seconds"] for t in times),
         "seconds_per_step": times[0]["seconds_per_step"],
-        "peak_memory_mib": costs["peak_memory_mib"].astype(float).max(), "macs": macs,
+        "peak_memory_mib": costs["peak_memory_mib"].astype(float).max(),
+        "macs": _macs(config, side, known), "train_macs": sum(_train_macs(run, side, known) for run in judged.runs),
     }  # fmt: skip
 
 
@@ -180,3 +187,16 @@ def _at_threshold(judged: Judged) -> dict[str, float | None]:
         "precision": precision, "recall": recall, "F1": 2 * len(pairs) / max(detections + instances, 1),
         "boundary_iou": float(np.mean(outlines)) if outlines else None,
     }  # fmt: skip
+
+
+def _macs(config: Config, side: int, known: dict[str, int]) -> int:
+    key = f"{config.fusion} {config.modalities} {config.scale}"
+    if key not in known:
+        known[key] = pyramid_macs(config, side)
+    return known[key]
+
+
+def _train_macs(run: Run, side: int, known: dict[str, int]) -> int:
+    """Count the multiply-adds of a run's forward passes, with those of all that it started from on the same data."""
+    same = [p for p in run.parents if p.record["data_fingerprint"] == run.record["data_fingerprint"]]
+    return run.record["passes"] * _macs(run.config, side, known) + sum(_train_macs(p, side, known) for p in same)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, difference, hits
 from rtslib.evaluation.coco import evaluate, pr_curve
+from rtslib.evaluation.ledger import judged
 from rtslib.evaluation.threshold import best_threshold
 from rtslib.study.study import StudyRun
 from rtslib.training.steptime import run_seconds
@@ -68,7 +69,8 @@ def threshold(run: StudyRun) -> tuple[float, str]:
     """
     if "val" not in set(run.study.split["side"]):
         return 0.5, "No validation side to choose the score threshold on: 0.5 is taken."
-    found = best_threshold(run.study.chipset.coco(run.study.chips("val")), run.predictions("val"))
+    truth = run.study.chipset.coco(run.study.chips("val"))
+    found = best_threshold(*judged(truth, run.predictions("val")), len(truth["annotations"]))
     if found is None:
         return 0.5, "No right detection on the validation side to choose the score threshold by: 0.5 is taken."
     return found[0], f"Score threshold {found[0]:.2f}, chosen on the validation side (F1 {found[1]:.2f} there)."

@@ -15,7 +15,6 @@ from rtslib.data.splits import folds_by_group
 from rtslib.errors import ConfigError
 from rtslib.evaluation.bootstrap import Drawn, Hits, ap_draws, average_precision, difference
 from rtslib.files import save_table
-from rtslib.models.macs import pyramid_macs
 from rtslib.study.attention import attention_tables
 from rtslib.study.grid import perform_all, study_runs
 from rtslib.study.plan import MATTER, RESIDUAL, TRIED_WITHOUT
@@ -89,9 +88,8 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
     known: dict[str, float] = {}
     for (name, seed), parts in by_run.items():
         judged = judge(parts)
-        if name not in macs:
-            macs[name] = pyramid_macs(judged.runs[0].config, side)
-        rows.append(run_row(judged, macs[name], [run_seconds(run, study.chipset, known) for run in judged.runs]))
+        times = [run_seconds(run, study.chipset, known) for run in judged.runs]
+        rows.append(run_row(judged, side, times, macs))
         curves.append(curve_rows(judged))
         bins.append(reliability_rows(judged))
         found.setdefault(name, {})[seed] = judged.hits()
@@ -134,7 +132,7 @@ def model_table(runs: pd.DataFrame, draws: dict[str, Drawn], loose: dict[str, Dr
     for name, part in runs.groupby("model", sort=False):
         (low, high), (low25, high25) = draws[name].interval(), loose[name].interval()
         same = part.iloc[0][["fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before",
-                             "image_passes", "macs", "chips", "instances"]]  # fmt: skip
+                             "image_passes", "macs", "train_macs", "chips", "instances"]]  # fmt: skip
         means = {k: part[k].astype(float).mean() for k in AVERAGED}
         spread = {
             "AP50_sd": part["AP50"].std(), "AP50_low": low, "AP50_high": high, "AP25_low": low25, "AP25_high": high25,

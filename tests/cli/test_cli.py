@@ -303,7 +303,7 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     args = ["map", "--run", run, "--window", 64, "--overlap", 32, "--score", 0, "--no-pictures"]
     sources = [arg for name in ("rgb", "spectral", "terrain", "shade") for arg in ("--source", scene / f"{name}.tif")]
     code, said, _ = call(capsys, *args, *sources, "--out", out, "--image-date", "2024-07-15")
-    assert code == 0 and "are right (95 %:" in said and not (out / "map.html").exists()
+    assert code == 0 and "right are 2 (95 %: 0 to 4)" in said and not (out / "map.html").exists()
     assert call(capsys, *args, "--scene", scene, "--out", other)[0] == 0
     got, same = (gpd.read_file(folder / "detections.gpkg") for folder in (out, other))
     assert len(got) > 1 and got.geometry.geom_equals(same.geometry).all() and set(got["image_date"]) == {"2024-07-15"}

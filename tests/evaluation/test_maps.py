@@ -197,3 +197,15 @@ def test_a_map_is_read_and_checked(tmp_path):
 def test_bad_knobs_are_refused(four, knobs):
     with pytest.raises(ConfigError):
         evaluate_map(*four, **knobs)
+
+
+def test_average_precision_sees_all_candidates_and_the_rest_what_is_shown():
+    """Two maps of one model with different thresholds have one average precision."""
+    candidates = map_of((0.9, square(0)), (0.4, square(200)), (0.3, square(900)))
+    slumps = known(square(0), square(200))
+    shown = [evaluate_map(candidates, slumps, least=cut) for cut in (0.5, 0.35)]
+    assert [s["by_iou"][1]["ap"] for s in shown] == [1.0, 1.0]
+    assert [s["by_iou"][1]["recall"] for s in shown] == [0.5, 1.0] and [s["detections"] for s in shown] == [1, 2]
+    assert shown[0]["area"]["mapped_m2"] == square(0).area
+    alone = evaluate_map(candidates[candidates["score"] >= 0.5], slumps)
+    assert alone["by_iou"][1]["ap"] == pytest.approx(0.5, abs=0.01)

@@ -1,9 +1,13 @@
 """The score threshold, on hand-made cases."""
 
+import numpy as np
 import pytest
 
-from helpers.scored import case
 from rtslib.evaluation.threshold import best_threshold
+
+
+def case(right, wrong, instances):
+    return np.array(right + wrong), np.array([True] * len(right) + [False] * len(wrong), bool), instances
 
 
 def test_it_parts_right_from_wrong():
@@ -23,7 +27,4 @@ def test_equal_scores_stay_together():
 
 @pytest.mark.parametrize("given", [([], [], 2), ([], [0.9], 2), ([], [0.9], 0)])
 def test_nothing_to_choose_from(given):
-    gt, results = case(*given)
-    if not given[2]:
-        gt["images"] = [{"id": 1, "height": 20, "width": 30, "file_name": "1"}]
-    assert best_threshold(gt, results) is None
+    assert best_threshold(*case(*given)) is None

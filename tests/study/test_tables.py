@@ -51,7 +51,7 @@ def test_models_are_compared_on_the_seeds_that_both_have():
 def test_means_are_over_seeds():
     rows = {k: [1.0, 2.0] for k in tables.AVERAGED} | {"model": ["a", "a"], "AP50": [0.2, 0.4]}
     same = ("fusion", "modalities", "parameters", "trained_parameters", "epochs", "epochs_before", "image_passes",
-            "macs", "chips", "instances")  # fmt: skip
+            "macs", "train_macs", "chips", "instances")  # fmt: skip
     at50, at25 = (Drawn(np.array([p, p]), np.array([[p - 0.1, p + 0.1]] * 2), 2) for p in (0.3, 0.5))
     table = tables.model_table(pd.DataFrame(rows | {k: [7, 7] for k in same}), {"a": at50}, {"a": at25})
     assert tuple(table.loc[0, ["AP25_low", "AP25_high"]]) == at25.interval()

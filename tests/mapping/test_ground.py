@@ -1,0 +1,89 @@
+"""Totals of the ground: certain answers, and whether the truth lies in the interval as often as is said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rtslib.evaluation.calibration import fit_platt
+from rtslib.evaluation.ledger import COLUMNS
+from rtslib.mapping import ground
+from rtslib.mapping.ground import ground_totals
+
+LEAST, PIXEL = 0.3, 16.0
+
+
+def ledger(*rows):
+    """Rows (score, right, area_px, truth_px), each of a site of its own; the score of what was missed is NaN."""
+    return pd.DataFrame([(k, str(k), *row) for k, row in enumerate(rows)], columns=list(COLUMNS))
+
+
+def world(rng, sites, slumps=2.5, wrong=2.0):
+    """What a model finds and misses on new sites, more here and less there; its raw scores are too low."""
+    rows = []
+    for site in range(sites):
+        ease = rng.normal(0, 0.3)
+        for _ in range(rng.poisson(slumps)):
+            size = rng.lognormal(5, 0.8)
+            if rng.random() < 1 / (1 + np.exp(-0.8 - ease)):
+                area = size * rng.lognormal(-0.3, 0.2)
+                rows.append((site, str(site), 1 / (1 + np.exp(1.0 - rng.normal(1.2, 1.2))), True, area, size))
+            else:
+                rows.append((site, str(site), np.nan, False, np.nan, size * 0.6))
+        for _ in range(rng.poisson(wrong)):
+            score, area = 1 / (1 + np.exp(1.0 - rng.normal(-1.2, 1.2))), rng.lognormal(4.5, 0.8)
+            rows.append((site, str(site), score, False, area, np.nan))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def test_the_truth_lies_in_the_interval_as_often_as_is_said(monkeypatch):
+    """A hundred pairs of a validation side and a map of new ground. By scores alone a map counts half of it."""
+    monkeypatch.setattr(ground, "LEDGERS", 80)
+    inside, shares = [], []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        side, scene = world(rng, 20), world(rng, 8)
+        found = side["score"].notna()
+        fitted = fit_platt(side["score"][found].to_numpy(), side["right"][found].to_numpy())
+        side, scene = (part.assign(score=ground._scaled(part["score"], *fitted)) for part in (side, scene))
+        shown = scene[scene["score"] >= LEAST]
+        got = ground_totals(shown["score"].to_numpy(), shown["area_px"].to_numpy() * PIXEL, side, LEAST, PIXEL)
+        count, area = scene["truth_px"].notna().sum(), scene["truth_px"].sum() * PIXEL
+        inside.append([got["ground_count_low"] <= count <= got["ground_count_high"],
+                       got["ground_area_low"] <= area <= got["ground_area_high"]])  # fmt: skip
+        shares.append([shown["score"].sum() / count, (shown["score"] * shown["area_px"]).sum() * PIXEL / area])
+    assert (np.mean(inside, axis=0) >= 0.9).all() and (np.mean(inside, axis=0) <= 0.99).all()
+    assert (np.median(shares, axis=0) < 0.75).all()
+
+
+def test_a_model_that_finds_all_and_nothing_else_leaves_little_open():
+    sure = [(0.999, True, 100.0, 100.0)] * 40 + [(0.301, False, 50.0, np.nan)]
+    got = ground_totals(np.full(30, 0.999), np.full(30, 1600.0), ledger(*sure), LEAST, PIXEL)
+    assert got["recall"] == got["area_ratio"] == 1
+    assert 28 <= got["ground_count_low"] <= got["ground_count"] == 30 <= got["ground_count_high"] <= 33
+
+
+def test_half_missed_and_outlines_half_as_large():
+    """Of known slumps of 100 px half are found, as 50 px: 40 found ones stand for 80, four times their area."""
+    rows = [(0.9, True, 50.0, 100.0)] * 60 + [(np.nan, False, np.nan, 100.0)] * 60 + [(0.31, False, 9.0, np.nan)] * 3
+    got = ground_totals(np.full(40, 0.99), np.full(40, 800.0), ledger(*rows), LEAST, PIXEL)
+    assert (got["recall"], got["area_ratio"]) == (0.5, 2.0)
+    assert got["ground_count"] == pytest.approx(80, rel=0.1)
+    assert got["ground_area_m2"] == pytest.approx(80 * 1600, rel=0.1)
+    assert got["ground_count_low"] < 70 and got["ground_count_high"] > 90
+
+
+def test_what_a_map_does_not_show_counts_as_missed():
+    rows = [(0.9, True, 100.0, 100.0)] * 20 + [(0.2, True, 100.0, 100.0)] * 20 + [(0.1, False, 9.0, np.nan)]
+    one, two = (ground_totals(np.full(9, 0.9), np.full(9, 1.0), ledger(*rows), least, PIXEL) for least in (0.3, 0.1))
+    assert (one["recall"], two["recall"]) == (0.5, 1.0)
+
+
+def test_a_map_without_detections_leaves_open_what_is_there():
+    rows = [(0.9, True, 50.0, 100.0)] * 10 + [(np.nan, False, np.nan, 80.0)] * 90 + [(0.31, False, 9.0, np.nan)]
+    got = ground_totals(np.zeros(0), np.zeros(0), ledger(*rows), LEAST, PIXEL)
+    assert got["ground_count_low"] == 0 and got["ground_count_high"] > 5
+
+
+def test_where_nothing_was_right_nothing_is_said():
+    rows = [(0.9, False, 50.0, np.nan), (np.nan, False, np.nan, 80.0)]
+    assert set(ground_totals(np.full(3, 0.9), np.ones(3), ledger(*rows), LEAST, PIXEL).values()) == {None}
