@@ -49,7 +49,8 @@ STAGES_OF = {
     "residual_scratch": "(a) from scratch", "residual_frozen": "(b) pre-trained, backbones frozen",
     RESIDUAL: "(c) pre-trained, all trained", "residual_thawed": "(d) frozen, then all trained",
 }  # fmt: skip
-#: Runs that are also scored with a modality missing, where the study has them.
+#: Runs that are also scored with a modality missing, where the study has them, and the seeds for which they are.
+TRIED_SEEDS = (0, 1, 2)
 TRIED_WITHOUT = ("data", "concat_conv", RESIDUAL, "residual_dropout", "decision")
 #: Runs that are also scored with their attention switched off, where the study has them.
 ATTENDING = (RESIDUAL, "residual_scratch", "residual_frozen", "residual_thawed", "residual_dropout")

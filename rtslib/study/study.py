@@ -24,7 +24,7 @@ from rtslib.data.tables import sides_table
 from rtslib.errors import ConfigError, DataError
 from rtslib.files import read_json, save_table, write_json
 from rtslib.models.fusion import without_attention
-from rtslib.study.plan import ATTENDING, TRIED_WITHOUT, Planned, planned
+from rtslib.study.plan import ATTENDING, TRIED_SEEDS, TRIED_WITHOUT, Planned, planned
 from rtslib.study.profiles import place, settings
 from rtslib.synthetic.chips import kept_challenge
 from rtslib.training.join import joined_recipe
@@ -235,7 +235,7 @@ class StudyRun:
 
         All modalities of the run but its primary one, the last one first.
         """
-        if self.study.kind != "two_stage" or self.name not in TRIED_WITHOUT:
+        if self.study.kind != "two_stage" or self.name not in TRIED_WITHOUT or self.seed not in TRIED_SEEDS:
             return []
         return [(m, part) for m in reversed(list(self.study.chipset.modalities())[1:]) for part in HIDDEN_PARTS]
 

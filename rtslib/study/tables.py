@@ -17,7 +17,7 @@ from rtslib.evaluation.bootstrap import Drawn, Hits, ap_draws, average_precision
 from rtslib.files import save_table
 from rtslib.study.attention import attention_tables
 from rtslib.study.grid import perform_all, study_runs
-from rtslib.study.plan import MATTER, RESIDUAL, TRIED_WITHOUT
+from rtslib.study.plan import MATTER, RESIDUAL
 from rtslib.study.rows import LOOSE, curve_rows, judge, reliability_rows, run_row
 from rtslib.study.study import FOLDS, Study, StudyRun
 from rtslib.training.steptime import run_seconds
@@ -108,7 +108,9 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
     columns = ["model", "seed", "when", "low", "high", "count", "score", "right"]
     save_table(pd.concat(bins)[columns], tables / "reliability.csv")
     if study.kind == "two_stage":
-        save_table(missing_table(by_run, found), tables / "missing.csv")
+        missing = missing_table(by_run, found)
+        if len(missing):
+            save_table(missing, tables / "missing.csv")
         attention_tables(by_run, found, tables)
     if study.fold is not None:
         save_table(folds_by_group(study.chipset, FOLDS, study.seed), tables / "folds.csv")
@@ -183,7 +185,7 @@ def missing_table(
     """
     rows = []
     for (name, seed), parts in by_run.items():
-        if name not in TRIED_WITHOUT:
+        if not parts[0].hidden_cases:
             continue
         whole = average_precision(found[name][seed])
         rows.append({"model": name, "seed": seed, "hidden": "nothing", "part": "", "AP50": whole})
