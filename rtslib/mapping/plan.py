@@ -5,14 +5,12 @@ become a *shard* (`rtslib.mapping.shards`). Blocks do not know of each other, an
 the same whatever the order, the machine or the number of workers.
 
 The *fingerprint* of a map holds all that its polygons depend on: model, inputs, grid, options, area of interest. A
-map that was stopped goes on only under the same one. Large inputs are known by size, time of last change and header,
-as reading them whole to hash them would take longer than many a map.
+map that was stopped goes on only under the same one. Inputs are known by their content (`rtslib.mapping.inputs`).
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import shapely
@@ -24,6 +22,7 @@ from rtslib.data.missing import check_absent
 from rtslib.data.rasters import Stack
 from rtslib.errors import ConfigError, DataError
 from rtslib.mapping import windows
+from rtslib.mapping.inputs import content
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def fingerprint(todo: Plan, model: Mapping[str, str]) -> dict[str, Any]:
         model: what tells the model from others, such as `model_sha256` and `run_id`.
 
     Raises:
-        DataError: an input file is gone.
+        DataError: an input file is gone or cannot be read.
     """
     region = todo.region
     area = None if todo.area is None else hashlib.sha256(todo.area.wkb).hexdigest()
@@ -174,20 +173,10 @@ def fingerprint(todo: Plan, model: Mapping[str, str]) -> dict[str, Any]:
         "grid": {"crs": region.crs.to_wkt(), "transform": list(region.transform)[:6],
                  "height": region.height, "width": region.width},
         "layers": layers,
-        "files": {str(path): _state(path) for path in region.files},
+        "files": {str(path): content(path) for path in region.files},
         "area_sha256": area,
         "blocks": len(todo.blocks),
     }  # fmt: skip
-
-
-def _state(path: str | Path) -> list[int] | None:
-    """Return size in bytes and time of last change in ns; None for what is no local file."""
-    if not Path(path).exists():
-        if "://" in str(path) or str(path).startswith("/vsi"):
-            return None
-        raise DataError(path, "no such file", "the raster that the map was planned with")
-    stat = Path(path).stat()
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -13,8 +13,8 @@ overlap is next to nothing and they hardly ever join: a chain A-B-C, where B ove
 two slumps, while a slump as long as three windows is one. A joined slump is the union of its masks.
 
 Where slumps still overlap, the higher score keeps the pixels. One that loses more than half of its pixels
-is a duplicate and goes; one that keeps them takes in what lies inside it, so that no small detection, however
-sure, leaves a hole in a large one.
+is a duplicate and goes; one that keeps them takes in what lies inside it, so that no small detection leaves a hole in
+a large one, but only what it is nearly as sure as (`SWALLOW`): a weak blob over two sure slumps must not replace them.
 
 Why not box NMS or clustering: see the seam reports on detectree2 (#226) and mmdetection (#12384).
 """
@@ -35,6 +35,8 @@ from rtslib.data import masks
 AGREEMENT = 0.5
 #: Share of a slump inside a larger one from which it counts as part of that.
 NESTED = 0.8
+#: Share of the score of what lies inside that a larger one needs to take it in.
+SWALLOW = 0.7
 
 Rect = tuple[int, int, int, int]  # first row, first column, last row + 1, last column + 1; scene pixels
 
@@ -104,12 +106,13 @@ def piece(mask: np.ndarray, score: float, window: Window, valid: Sequence[np.nda
     return Piece(top + r, left + c, cropped, float(score), rect, modalities=bits, nodata=nodata)
 
 
-def merge(pieces: Sequence[Piece], agreement: float = AGREEMENT) -> tuple[list[Slump], int]:
+def merge(pieces: Sequence[Piece], agreement: float = AGREEMENT, swallow: float = SWALLOW) -> tuple[list[Slump], int]:
     """Join the pieces of all windows into the slumps of the scene.
 
     Args:
         pieces: detections of all windows.
         agreement: IoU in the shared strip above which pieces are one slump, 0-1.
+        swallow: share of a slump's score from which a larger one takes it in; 0: always, above 1: never.
 
     Returns:
         Slumps by decreasing score, no two sharing a pixel, and the number of duplicates dropped.
@@ -117,7 +120,7 @@ def merge(pieces: Sequence[Piece], agreement: float = AGREEMENT) -> tuple[list[S
     """
     slumps = [_union(group) for group in _groups(pieces, agreement)]
     slumps.sort(key=lambda s: (-s.score, s.row, s.col))
-    return _share_pixels(slumps)
+    return _share_pixels(slumps, swallow)
 
 
 def _groups(pieces: Sequence[Piece], agreement: float) -> list[list[Piece]]:
@@ -187,7 +190,7 @@ def _union(group: list[Piece]) -> Slump:
     return Slump(r0, c0, mask, score, windows, modalities=bits, nodata=any(p.nodata for p in group))
 
 
-def _share_pixels(slumps: list[Slump]) -> tuple[list[Slump], int]:
+def _share_pixels(slumps: list[Slump], swallow: float) -> tuple[list[Slump], int]:
     """Give every pixel to one slump; `slumps` come by decreasing score."""
     near = defaultdict(list)  # slump -> those of higher score whose boxes meet its own
     if slumps:
@@ -202,7 +205,8 @@ def _share_pixels(slumps: list[Slump]) -> tuple[list[Slump], int]:
         if 2 * _without(s, better.values()).sum() < s.mask.sum():
             duplicates += 1
             continue
-        inside = [j for j, t in better.items() if _common_pixels(s, t) >= NESTED * t.mask.sum()]
+        weaker = [(j, t) for j, t in better.items() if s.score >= swallow * t.score]
+        inside = [j for j, t in weaker if _common_pixels(s, t) >= NESTED * t.mask.sum()]
         for j in inside:
             del final[j], better[j]
             duplicates += 1

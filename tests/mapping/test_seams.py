@@ -125,8 +125,57 @@ def test_a_sure_detection_inside_a_large_one_leaves_no_hole():
     large, small = np.zeros((40, 40), dtype=bool), np.zeros((40, 40), dtype=bool)
     large[5:35, 5:35], small[10:16, 10:16] = True, True
     w = Window(0, 0, 40, 40)
-    (s,), duplicates = merge([piece(small, 0.95, w), piece(large, 0.6, w)])
+    (s,), duplicates = merge([piece(small, 0.8, w), piece(large, 0.6, w)])
     assert duplicates == 1 and s.score == 0.6 and s.mask.all() and s.mask.shape == (30, 30)
+    two, duplicates = merge([piece(small, 0.95, w), piece(large, 0.3, w)])  # much less sure: it keeps what is left
+    assert duplicates == 0 and [t.mask.sum() for t in two] == [36, 900 - 36]
+
+
+def blocks(*rects, shape=(60, 120)):
+    out = []
+    for r0, c0, r1, c1 in rects:
+        mask = np.zeros(shape, dtype=bool)
+        mask[r0:r1, c0:c1] = True
+        out.append(mask)
+    return out
+
+
+def test_a_weak_blob_over_two_sure_slumps_does_not_replace_them():
+    """They fill most of it, so it is a duplicate; before, it took both in."""
+    one, two, blob = blocks((10, 10, 30, 30), (10, 32, 30, 52), (8, 8, 32, 54))
+    w = Window(0, 0, 120, 60)
+    slumps, duplicates = merge([piece(one, 0.95, w), piece(two, 0.93, w), piece(blob, 0.31, w)])
+    assert duplicates == 1 and [(s.score, s.mask.sum()) for s in slumps] == [(0.95, 400), (0.93, 400)]
+
+
+def test_nor_over_three_in_a_row_of_which_it_is_surer_than_one():
+    """Sparse in the blob, which keeps most of its pixels: it stays, with holes, and takes in the unsure one."""
+    a, b, c, blob = blocks((10, 10, 20, 20), (10, 50, 20, 60), (10, 90, 20, 100), (2, 2, 40, 110))
+    w = Window(0, 0, 120, 60)
+    slumps, duplicates = merge([piece(a, 0.9, w), piece(b, 0.42, w), piece(c, 0.88, w), piece(blob, 0.4, w)])
+    assert duplicates == 1 and [s.score for s in slumps] == [0.9, 0.88, 0.4]
+    assert slumps[2].mask.sum() == 38 * 108 - 200
+
+
+def test_of_equal_scores_the_large_one_takes_in_the_small():
+    small, large = blocks((20, 20, 26, 26), (10, 10, 40, 40))
+    w = Window(0, 0, 120, 60)
+    for order in ([small, large], [large, small]):
+        slumps, duplicates = merge([piece(m, 0.7, w) for m in order])
+        assert duplicates == 1 and [s.mask.sum() for s in slumps] == [900]
+
+
+def test_a_weak_blob_across_a_seam_does_not_replace_what_either_window_is_sure_of():
+    """Each window sees one slump whole and surely, and the blob over both, cut at its own edge."""
+    left, right = Window(0, 0, 80, 60), Window(40, 0, 80, 60)
+    one, two = blocks((10, 20, 30, 38), (10, 82, 30, 100))
+    blob = blocks((8, 18, 32, 104))[0]
+    pieces = [piece(one[:, :80], 0.95, left), piece(two[:, 40:], 0.93, right),
+              piece(blob[:, :80], 0.31, left), piece(blob[:, 40:], 0.35, right)]  # fmt: skip
+    slumps, _ = merge(pieces)
+    sure = [(s.score, s.mask.sum()) for s in slumps[:2]]
+    assert sure == [(0.95, 360), (0.93, 360)]
+    assert [s.score for s in slumps[2:]] == [0.35]  # the blob, joined across the seam, keeps what is left of it
 
 
 def test_small_components_go_by_the_label_rule_and_nothing_gives_nothing():
