@@ -24,10 +24,10 @@ TO = $(if $(OUT)$(1),--out "$(or $(OUT),$(1))")
 # The fusion study (notebook 06) on a real set starts from the landscape's runs; FOLDS=0,1,2,3,4 is cross-validation.
 FOLDS ?=
 SCHEDULER ?=
-STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer) \
+STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer --set more_seeds=) \
 	$(if $(strip $(SCHEDULER)),--set scheduler="$(SCHEDULER)")
-SMOKE_STUDY = --set seeds=0 $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch, \
-	--set names=data$(COMMA)residual_frozen$(COMMA)decision)
+SMOKE_STUDY = --set seeds=0 --set more_seeds= $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch, \
+	--set names=data$(COMMA)residual_cross_attention$(COMMA)decision)
 COMMA := ,
 
 # The first of these that runs (a pyenv shim may exist and fail), is 3.11 or 3.12, and can make environments.

@@ -10,18 +10,21 @@ from typing import Any
 import pandas as pd
 
 from rtslib.errors import DataError
-from rtslib.figures.studies import is_faint, stage_rows
+from rtslib.figures.studies import comparison, is_faint, stage_rows
 from rtslib.files import ROOT, write_text
-from rtslib.study.plan import STAGES_OF
+from rtslib.study.plan import COMPARED, STAGES_OF
 
+#: Said of studies that have not been run anew since (results/corrections.md).
+OLDER = "(Run before attention, calibration and intervals were mended: see results/corrections.md.)"
 #: Folder in `results/` -> how its study is introduced.
 STUDIES = {
     "study": "The embedded landscape (`make study`), two-stage data.",
-    "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run.",
+    "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run. "
+    f"{OLDER}",
     "sentinel_overnight": "Real chips: `sentinel_rts` again, one split, the largest site among its test sites, "
-    "ten times the epochs (`PROFILE=overnight`).",
+    f"ten times the epochs (`PROFILE=overnight`). {OLDER}",
     "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone; all test chips are one site, "
-    "so intervals are over chips instead.",
+    f"so intervals are over chips instead. {OLDER}",
 }  # fmt: skip
 #: How a judged map is introduced -> its table in `results/`.
 MAPS = {
@@ -66,10 +69,14 @@ def study_section(tables: Path, title: str) -> str:
         "ECE before, after",
     ]  # fmt: skip
     said = (
-        f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {models.seeds.min()} seeds: means, "
-        "95 % bootstrap intervals over sites and seeds, differences paired."
+        f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {_seeds(models)}: means, 95 % "
+        "intervals over sites and seeds, differences paired, on the seeds that both models have."
     )
     parts = [said, _table(head, rows)]
+    if "train_macs" in models:
+        parts += ["On equal terms (differences between models of one group speak of what they do):", _terms(models)]
+    if (tables / "attention.csv").exists():
+        parts += ["Trained models with their attention switched off, and how much it adds:", _attention(tables)]
     stages = stage_rows(models, STAGES_OF)
     if len(stages):
         parts += ["The same model, trained four ways, for as many image passes:", _stages_table(stages)]
@@ -79,6 +86,39 @@ def study_section(tables: Path, title: str) -> str:
             _missing_table(tables / "missing.csv"),
         ]
     return "\n\n".join(parts)
+
+
+def _seeds(models: pd.DataFrame) -> str:
+    """Say how many seeds there are, and which models have more."""
+    least, most = models["seeds"].min(), models["seeds"].max()
+    if least == most:
+        return f"{least} seeds"
+    more = ", ".join(f"`{m}`" for m in models.loc[models["seeds"] == most, "model"])
+    return f"{least} seeds, {most} of {more}"
+
+
+def _terms(models: pd.DataFrame) -> str:
+    rows = [
+        [m.terms, f"`{m.model}`", f"{m.seeds}", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}",
+         f"{m.image_passes / 1e3:.1f}", f"{m.train_macs / 1e12:.2f}"]
+        for m in comparison(models, COMPARED).itertuples()
+    ]  # fmt: skip
+    return _table(["shared", "model", "seeds", "AP50", "AP", "image passes, thousands", "multiply-adds, 10^12"], rows)
+
+
+def _attention(tables: Path) -> str:
+    scores, added = _read(tables / "attention.csv"), _read(tables / "added.csv")
+    share = added.groupby(["model", "stride"])["share"].mean().unstack()
+    rows = []
+    for name, part in scores.groupby("model", sort=False):
+        lost = part["AP50"] - part["AP50_off"]
+        spread = "" if len(part) < 2 else f" ({lost.min():+.3f} to {lost.max():+.3f})"
+        sizes = [f"{v:.2f}" for v in share.loc[name]] if name in share.index else [""] * share.shape[1]
+        rows.append([f"`{name}`", f"{len(part)}", f"{part['AP50'].mean():.3f}", f"{part['AP50_off'].mean():.3f}",
+                     f"{lost.mean():+.3f}{spread}", f"{(lost > 0).sum()} of {len(part)}", *sizes])  # fmt: skip
+    head = ["model", "seeds", "AP50", "switched off", "what it brings (least to most of the seeds)", "ahead in",
+            *(f"share at stride {s}" for s in share.columns)]  # fmt: skip
+    return _table(head, rows)
 
 
 def _stages_table(stages: pd.DataFrame) -> str:

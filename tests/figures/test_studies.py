@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from rtslib.figures import studies
+from rtslib.figures.attention import looks
 from rtslib.study.plan import STAGES_OF
 
 
@@ -42,3 +43,24 @@ def test_charts_of_a_study(tmp_path):
         "(a) from scratch",
         "(b) pre-trained, backbones frozen",
     ]
+
+
+def test_models_are_put_beside_those_that_share_their_terms():
+    columns = ["seeds", "AP50_low", "AP50_high", "AP", "image_passes", "train_macs"]
+    models = pd.DataFrame({"model": ["a", "b", "c"], "AP50": [0.2, 0.5, 0.1]} | {c: [1, 2, 3] for c in columns})
+    terms = studies.comparison(models, {"steps": ("a", "b"), "compute": ("b", "c", "gone"), "alone": ("a", "gone")})
+    assert terms[["terms", "model"]].values.tolist() == [
+        ["steps", "b"], ["steps", "a"], ["compute", "b"], ["compute", "c"]]  # fmt: skip
+    assert len(studies.comparison(models, {"alone": ("a",)})) == 0
+
+
+def test_where_attention_looks(tmp_path):
+    """All weight of one head below and left of the query: there is the brightest cell."""
+    cells = [(d, r) for d in (-4.0, 4.0) for r in (-4.0, 4.0)]
+    rows = [{"modality": m, "stride": s, "head": h, "down": d, "right": r, "weight": float(d > 0 > r and h == 1)}
+            for m in ("spectral", "terrain") for s in (4, 8) for h in (0, 1) for d, r in cells]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "looks.csv")
+    panels = looks(tmp_path / "looks.csv").axes
+    assert [a.get_title() for a in panels] == [f"{m}, stride {s}" for m in ("spectral", "terrain") for s in (4, 8)]
+    picture = panels[0].images[0]
+    assert picture.get_array().tolist() == [[0, 0], [1, 0]] and picture.get_extent() == [-8, 8, 8, -8]
