@@ -1,4 +1,4 @@
-"""Commands that measure: `benchmark maps`, `benchmark parity`."""
+"""Commands that measure: `benchmark maps`, `benchmark grounds`, `benchmark parity`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,17 @@ def maps(
     from rtslib.benchmarks.maps import measure_all
 
     measure_all(run, scene, out)
+
+
+@benchmark.command()
+def grounds(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run trained on the embedded landscape.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for tables.")],
+) -> None:
+    """Map new grounds: sizes of windows, how pieces are joined, whether totals hold."""
+    from rtslib.benchmarks.grounds import measure_grounds
+
+    measure_grounds(run, out)
 
 
 @benchmark.command()
