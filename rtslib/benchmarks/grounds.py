@@ -1,9 +1,9 @@
 """Benchmarks on new grounds: what one map cannot tell, many do.
 
 Each *ground* is a piece of the embedded landscape that nothing was trained on (`rtslib.synthetic.scene`), a site of
-its own. `python -m rtslib benchmark grounds RUN OUT` maps some and writes `OUT/tables/windows.csv` (size of a window against
-time and average precision), `swallow.csv` (how sure a blob must be to take in what lies inside it) and `totals.csv`
-(whether the truth lies in the intervals of `totals.json`, on at least 20 grounds).
+its own. `python -m rtslib benchmark grounds RUN OUT` maps some and writes `OUT/tables/windows.csv` (size of a window
+against time and average precision), `swallow.csv` (how sure a blob must be to take in what lies inside it) and
+`totals.csv` (whether the truth lies in the intervals of `totals.json`, on at least 20 grounds).
 """
 
 import time
