@@ -21,6 +21,7 @@ from rtslib.data.scenes import Scene, open_scene
 from rtslib.evaluation.maps import as_rows, evaluate_map, read_map
 from rtslib.files import read_json, save_table
 from rtslib.mapping import seams
+from rtslib.mapping.ground import ground_totals, in_m2, map_ledger
 from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.maps import CANDIDATES, TOTALS, map_region
 from rtslib.mapping.plan import Options, plan
@@ -35,6 +36,7 @@ from rtslib.training.weights import load_onto_device
 SIDE = 768  # of a ground, px
 #: Seeds of the grounds of each question; none is used twice, and seed 0 is the scene of notebook 05.
 WINDOW_GROUNDS, SWALLOW_GROUNDS, TOTALS_GROUNDS = range(100, 103), range(200, 206), range(300, 324)
+KNOWN_GROUNDS = range(400, 406)  # whose maps give the ledger of `totals_table`
 WINDOWS = (128, 192, 224, 256, 320, 384, 512)
 SWALLOWS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.1)
 
@@ -87,23 +89,42 @@ def swallow_table(
     return pd.DataFrame(rows)
 
 
-def totals_table(run: Run, grounds: Sequence[int] = TOTALS_GROUNDS, side: int = SIDE) -> pd.DataFrame:
-    """Map grounds and compare their totals with the truth.
+def totals_table(
+    run: Run, grounds: Sequence[int] = TOTALS_GROUNDS, known: Sequence[int] = KNOWN_GROUNDS, side: int = SIDE
+) -> pd.DataFrame:
+    """Map grounds and compare their totals with the truth, by the ledger of maps of known ground and by the run's own.
 
     Returns:
-        One row a ground: ground (seed), known_count, known_area_m2, what `totals.json` says, and count_inside and
-        area_inside: whether the truth lies in the interval.
+        Two rows a ground: ground (seed), ledger (map or chips), known_count, known_area_m2, count_inside and
+        area_inside (whether the truth lies in the interval), and what `totals.json` says.
     """
-    model, ledger, rows = load_onto_device(run), calibrated_ledger(run), []
+    model, rows = load_onto_device(run), []
     options = replace(Options(), score=shown_from(run)[0], overlap=128)
+    ledgers = {"map": _known(model, run, known, options, side), "chips": calibrated_ledger(run)}
     for seed in grounds:
         with ground(seed, side) as scene, TemporaryDirectory() as out:
-            map_region(model, run.config, scene.stack, out, options=options, ledger=ledger, overwrite=True)
-            said = read_json(Path(out) / TOTALS)
-            rows.append(
-                {"ground": seed, **_inside(said, len(scene.truth), float(measure(scene.truth)[0].sum())), **said}
-            )
+            found = map_region(model, run.config, scene.stack, out, options=options)
+            truth = len(scene.truth), float(measure(scene.truth)[0].sum())
+            said, pixel = read_json(Path(out) / TOTALS), abs(scene.stack.transform.a * scene.stack.transform.e)
+            for name, rows_of in ledgers.items():
+                rows_m2 = rows_of if name == "map" or rows_of is None else in_m2(rows_of, pixel)
+                if rows_m2 is None:
+                    continue
+                scores, areas = found["score"].to_numpy(), found["area_m2"].to_numpy()
+                totals = {**said, **ground_totals(scores, areas, rows_m2, options.score)}
+                rows.append({"ground": seed, "ledger": name, **_inside(totals, *truth), **totals})
     return pd.DataFrame(rows)
+
+
+def _known(model: Model, run: Run, grounds: Sequence[int], options: Options, side: int) -> pd.DataFrame:
+    """Map known grounds and return their ledgers as one."""
+    parts = []
+    for seed in grounds:
+        with ground(seed, side) as scene, TemporaryDirectory() as out:
+            map_region(model, run.config, scene.stack, out, options=options)
+            rows = map_ledger(read_map(Path(out) / CANDIDATES), scene.truth)
+            parts.append(rows.assign(group=str(seed), chip=str(seed) + " " + rows["chip"]))
+    return pd.concat(parts, ignore_index=True)
 
 
 def measure_grounds(run: str | Path, out: str | Path) -> None:
@@ -114,8 +135,8 @@ def measure_grounds(run: str | Path, out: str | Path) -> None:
         table = save_table(make(made), tables / f"{name}.csv")
         print(f"{name}, {time.monotonic() - start:.0f} s")
         keys = {"swallow": "swallow", "windows": "window"}
-        shown = table.groupby(keys[name]).mean() if name in keys else table[["count_inside", "area_inside"]].mean()
-        print(shown.to_string(), flush=True)
+        shown = table if name in keys else table[["ledger", "count_inside", "area_inside"]]
+        print(shown.groupby(keys.get(name, "ledger")).mean().to_string(), flush=True)
 
 
 def _pieces(model: Model, run: Run, scene: Scene) -> tuple[list[seams.Piece], Any]:

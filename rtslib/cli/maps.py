@@ -10,9 +10,12 @@ from rtslib.cli.app import RunFolder, app, note, progress_on_stderr
 from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import shapely
 
+    from rtslib.config import Config
     from rtslib.data.scenes import Scene
+    from rtslib.training.runs import Run
 
 MapFolder = Annotated[Path, typer.Argument(metavar="MAP", help="Folder of a finished map.")]
 
@@ -30,11 +33,12 @@ def map_(
     window: Annotated[int, typer.Option(min=1, help="Side of a window, px.")] = 256,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring windows, px: a large slump.")] = 64,
     score: Annotated[float | None, typer.Option(
-        min=0, max=1, help="Least score of a polygon on the map; without it, the run's own (validation's best F1)."
-    )] = None,
+        min=0, max=1, help="Least score of a polygon on the map; else the run's own (validation's best F1).")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 4,
     block: Annotated[int, typer.Option(min=1, help="Windows a side of a block, the unit of work.")] = 8,
     probability: Annotated[bool, typer.Option("--probability", help="Also write a COG of mask probability.")] = False,
+    ledger: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="For the totals: what `evaluate --map --ledger` wrote of known ground.")] = None,
     image_date: Annotated[str, typer.Option(help="Date of the images, written to every polygon.")] = "",
     workers: Annotated[int, typer.Option(min=0, help="Processes of a local Dask cluster; 0: this process.")] = 0,
     scheduler: Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler to use instead.")] = "",
@@ -43,31 +47,23 @@ def map_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that is there.")] = False,
 ) -> None:  # fmt: skip
     """Map a scene or a region into polygons and a web map."""
-    from rtslib.data.missing import check_absent
     from rtslib.mapping.maps import map_region
-    from rtslib.mapping.plan import Options, absent_from
+    from rtslib.mapping.plan import Options
     from rtslib.mapping.spreading import FromRun, Spread
-    from rtslib.training.evidence import calibrated_ledger, shown_from
     from rtslib.training.runs import Run
 
     made = Run(run)
     config = made.config
-    least, why = shown_from(made) if score is None else (score, "")
     place = _place(scene, source or [], crs, pixel_size)
     area = None if aoi is None else _area(aoi, place.stack.crs)
+    _check_bands(place, config, refuse=bool(source))
+    least, known = _evidence(made, score, ledger)
     options = Options(window, overlap, least, batch_size=batch_size, block=block, probability=probability)
-    if source:
-        _refuse_unread(place, config)
-    if why:
-        note(why)
-    if absent := absent_from(config, place.stack):
-        note(check_absent(config, absent))
     load = FromRun(str(run.resolve()), made.digest)
     model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
     found = map_region(
         model, config, place.stack, out, options=options, area=area, overwrite=overwrite, resume=resume,
-        provenance={**made.provenance, "image_date": image_date}, progress=progress_on_stderr,
-        ledger=calibrated_ledger(made),
+        provenance={**made.provenance, "image_date": image_date}, progress=progress_on_stderr, ledger=known,
     )  # fmt: skip
     if pictures:
         _draw(place, found, out, least)
@@ -117,10 +113,13 @@ def arts(
     print(f"{folder / ARTS}: {len(frame)} slumps of {source.name}")
 
 
-def score_map(found: Path, truth: Path, aoi: Path | None, as_json: bool) -> str:
+def score_map(
+    found: Path, truth: Path, aoi: Path | None, as_json: bool, least: float = 0.0, ledger: Path | None = None
+) -> str:
     """Compare mapped polygons with known ones, of both those that meet the area of interest, as a map has them.
 
-    Returns what `evaluate --map` prints. Raises DataError: a file cannot be read, or has other columns.
+    `ledger` is where to write what was right and what was missed (`rtslib.mapping.ground.map_ledger`). Returns what
+    `evaluate --map` prints. Raises DataError: a file cannot be read, or has other columns.
     """
     from rtslib.data.scenes import read_polygons
     from rtslib.evaluation.maps import as_text, evaluate_map, read_map
@@ -130,8 +129,36 @@ def score_map(found: Path, truth: Path, aoi: Path | None, as_json: bool) -> str:
     if aoi is not None:
         area = _area(aoi, pred.crs)
         pred, known = (frame[frame.intersects(area)].reset_index(drop=True) for frame in (pred, known))
-    scores = evaluate_map(pred, known)
+    scores = evaluate_map(pred, known, least=least)
+    if ledger is not None:
+        from rtslib.files import save_table
+        from rtslib.mapping.ground import map_ledger
+
+        save_table(map_ledger(pred, known), ledger)
     return json.dumps(scores, indent=1) if as_json else as_text(scores)
+
+
+def _evidence(made: "Run", score: float | None, ledger: Path | None) -> "tuple[float, pd.DataFrame | None]":
+    """Return the score from which a map shows polygons, and what the model is known to find and miss."""
+    from rtslib.mapping.ground import read_ledger
+    from rtslib.training.evidence import calibrated_ledger, shown_from
+
+    known = calibrated_ledger(made) if ledger is None else read_ledger(ledger)
+    if score is None:
+        score, why = shown_from(made)
+        note(why)
+    return score, known
+
+
+def _check_bands(place: "Scene", config: "Config", refuse: bool) -> None:
+    """Note which modalities the place lacks; refuse sources that the model does not read."""
+    from rtslib.data.missing import check_absent
+    from rtslib.mapping.plan import absent_from
+
+    if refuse:
+        _refuse_unread(place, config)
+    if absent := absent_from(config, place.stack):
+        note(check_absent(config, absent))
 
 
 def _place(scene: Path | None, sources: list[str], crs: str, pixel_size: float | None) -> "Scene":

@@ -92,17 +92,23 @@ def evaluate(
     map_: Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Instead: mapped polygons.")] = None,
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: known polygons.")] = None,
     aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: the area of interest it has.")] = None,
+    least: Annotated[float, typer.Option(
+        min=0, max=1, help="With --map: score from which it shows polygons; those below count for AP alone."
+    )] = 0.0,
+    ledger: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="With --map of candidates: also write what was right and missed, for `map --ledger`."
+    )] = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Score predictions, a run or a map against what is known."""
     if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
         raise ConfigError("give --data, or --map with --truth")
-    if aoi is not None and map_ is None:
-        raise ConfigError("--aoi goes with --map")
+    if map_ is None and (aoi is not None or ledger is not None or least):
+        raise ConfigError("--aoi, --least and --ledger go with --map")
     if map_ is not None:
         from rtslib.cli.maps import score_map
 
-        return print(score_map(map_, truth, aoi, as_json))
+        return print(score_map(map_, truth, aoi, as_json, least, ledger))
     if (predictions is None) == (run is None):
         raise ConfigError("give either --predictions or --run")
     if run is None and side != "all":

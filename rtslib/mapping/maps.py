@@ -31,7 +31,7 @@ from rtslib.data.rasters import Stack
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, sha256, whole, write_json
 from rtslib.mapping import seams
-from rtslib.mapping.ground import ground_totals
+from rtslib.mapping.ground import ground_totals, in_m2
 from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Options, Plan, differences, fingerprint, plan
 from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER, to_polygons, write_polygons
@@ -73,8 +73,9 @@ def map_region(
         overwrite: replace a map that is there; decisions of its reviewer are kept.
         resume: go on with a map that was stopped.
         progress: see `Progress`.
-        ledger: of the run's validation side, calibrated (`rtslib.training.evidence`); with it the totals are those of
-            the ground, not of the map alone.
+        ledger: what the model finds and misses on known ground, calibrated: of the run's validation side
+            (`rtslib.training.evidence`) or, better, of a map (`rtslib.mapping.ground.map_ledger`); with it the totals
+            are those of the ground, not of the map alone.
 
     Returns:
         What was written, as `rtslib.mapping.polygons.to_polygons` has it; `frame.attrs["counts"]` says how many windows
@@ -169,10 +170,10 @@ def _totals(frame: gpd.GeoDataFrame, todo: Plan, ledger: pd.DataFrame | None) ->
     scores, areas = frame["score"].to_numpy(), frame["area_m2"].to_numpy()
     found: dict[str, Any] = totals(scores, areas)
     if ledger is not None:
-        # A pixel's area on the ground, as that of the polygons is.
-        pixel = float(np.median(areas / frame.area)) if len(frame) else 1.0
-        pixel *= abs(todo.region.transform.a * todo.region.transform.e)
-        found |= ground_totals(scores, areas, ledger, todo.options.score, pixel)
+        if "area_m2" not in ledger:  # a pixel's area on the ground, as that of the polygons is
+            pixel = float(np.median(areas / frame.area)) if len(frame) else 1.0
+            ledger = in_m2(ledger, pixel * abs(todo.region.transform.a * todo.region.transform.e))
+        found |= ground_totals(scores, areas, ledger, todo.options.score)
     return found
 
 

@@ -1,5 +1,6 @@
 """Benchmarks on new grounds, on small ones and with a model that knows little: what is measured, not how well."""
 
+import pandas as pd
 import pytest
 
 from helpers.models import TINY_KNOBS as TINY
@@ -34,10 +35,11 @@ def test_a_share_above_one_swallows_nothing(run):
 
 
 def test_totals_stand_beside_the_truth(run):
-    table = grounds.totals_table(run, (300,), SIDE)
-    (row,) = table.to_dict("records")
-    assert row["known_count"] >= 1 and row["known_area_m2"] > 100
-    if row["ground_count"] is None:  # nothing right on the validation side: nothing is said, and nothing holds
-        assert not row["count_inside"] and not row["area_inside"]
-    else:
-        assert row["count_inside"] == (row["ground_count_low"] <= row["known_count"] <= row["ground_count_high"])
+    rows = grounds.totals_table(run, (300,), (400,), SIDE).to_dict("records")
+    assert [row["ledger"] for row in rows] == ["map", "chips"]
+    for row in rows:
+        assert row["known_count"] >= 1 and row["known_area_m2"] > 100
+        if pd.isna(row["ground_count"]):  # nothing right on known ground: nothing is said, and nothing holds
+            assert not row["count_inside"] and not row["area_inside"]
+        else:
+            assert row["count_inside"] == (row["ground_count_low"] <= row["known_count"] <= row["ground_count_high"])
