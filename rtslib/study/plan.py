@@ -8,9 +8,9 @@ and F of fine-tuning (`pretrain` and `finetune` of a profile) on M modalities:
 - `decision`: these put together without training (`rtslib.models.decision`);
 - one run a fusion strategy (`rtslib.models.strategies`): F epochs from the unimodal runs' weights. `data`, which cannot
   start from them, has P epochs from scratch (`data_start`), then F more from these: the same two schedules;
-- `residual_scratch`, `merge_scratch`, `concat_scratch`, `data_scratch`: P + F epochs from scratch, in one schedule;
-- `rgb_long`, `data_long`: M P + 2 F epochs in one schedule, for about as many multiply-adds as M unimodal runs and a
-  fused one (a fused step takes 2.2 times those of a stacked one);
+- `residual_scratch`, `concat_scratch`, `data_scratch`: P + F epochs from scratch, in one schedule;
+- `data_long`: M P + 2 F epochs in one schedule, for about as many multiply-adds as M unimodal runs and a fused one (a
+  fused step takes 2.2 times those of a stacked one);
 - `residual_frozen`, `residual_thawed`: residual cross-attention with its backbones frozen; frozen for the first half
   of F; `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`).
 
@@ -41,8 +41,8 @@ MATTER = ("rgb_continued", "data", "concat_conv", "merge_only", RESIDUAL)
 #: What models share -> those compared on these terms; strategies are compared within a row, schedules across rows.
 COMPARED: dict[str, tuple[str, ...]] = {
     "two schedules (P, then F epochs), equal steps": ("data", "concat_conv", "merge_only", RESIDUAL),
-    "one schedule (P + F epochs), equal steps": ("data_scratch", "concat_scratch", "merge_scratch", "residual_scratch"),
-    "equal multiply-adds": ("rgb_long", "data_long", "concat_conv", "merge_only", RESIDUAL),
+    "one schedule (P + F epochs), equal steps": ("data_scratch", "concat_scratch", "residual_scratch"),
+    "equal multiply-adds": ("data_long", "concat_conv", "merge_only", RESIDUAL),
 }
 #: The four ways to train the same model, that answer whether two-stage training saves compute.
 STAGES_OF = {
@@ -110,10 +110,10 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
         runs.append(Planned("data_start", every, stages=("pretrain",)))
         runs.append(Planned("data", every, starts={"all": "data_start"}))
         runs += [Planned(f, every, f, starts=alone) for f in FUSED]
-        scratch = {"data": "data", "concat": "concat_conv", "merge": "merge_only", "residual": RESIDUAL}
+        scratch = {"data": "data", "concat": "concat_conv", "residual": RESIDUAL}
         one_rate = {"fusion_lr": 1.0}  # from scratch all is new
         runs += [Planned(f"{name}_scratch", every, fusion, both, knobs=one_rate) for name, fusion in scratch.items()]
-        runs += [Planned(f"{every[0]}_long", every[:1], stages=long), Planned("data_long", every, stages=long)]
+        runs.append(Planned("data_long", every, stages=long))
         variants: dict[str, dict[str, Any]] = {
             "residual_frozen": {"freeze_epochs": epochs},
             "residual_thawed": {"freeze_epochs": max(1, epochs // 2)},
