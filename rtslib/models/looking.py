@@ -70,8 +70,7 @@ def asked(model: nn.Module) -> Iterator[tuple[int, str, CrossAttention]]:
 def _offsets(ask: Any, x: Tensor, z: Tensor, valid: Tensor, stride: int) -> np.ndarray:
     """Return the mean weight by head and offset, float (HEADS, cells, cells).
 
-    The fused kernel keeps no weights. What it answers where the values are one-hot codes of the keys' rows and columns
-    are the weights' sums over each.
+    The fused kernel keeps no weights, but where each key's value is its own one-hot code, its answer is them.
     """
     q, k, _, key_ok, grid = ask.question(x, z, valid)
     m = k.shape[2]
