@@ -28,7 +28,7 @@ def looks(model: Model, batches: list[dict[str, Any]]) -> tuple[list[dict[str, A
 
     Args:
         model: with `ResidualCrossAttention`, in evaluation mode.
-        batches: as `rtslib.data.samples.collate` makes them; chips of one padded size, of at most one window (224 px).
+        batches: as `rtslib.data.samples.collate` makes them; a batch's weights (queries x keys) are held at once.
 
     Returns:
         Two lists of rows. How much: stride (px), modality, share (rms of the added over rms of the primary map). Where:

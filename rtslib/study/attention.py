@@ -20,8 +20,8 @@ from rtslib.study.rows import judge
 from rtslib.study.study import StudyRun
 from rtslib.training.weights import load_model
 
-#: Test chips that a model is watched on.
-WATCHED = 16
+#: Test chips that a model is watched on, fewer where they are large: all weights of a chip are held at once.
+WATCHED, WATCHED_PX = 16, 224
 
 
 def attention_tables(
@@ -57,10 +57,12 @@ def watch(run: StudyRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     the amounts each head's learnt offset and width, px."""
     model, chipset = load_model(run.made), run.study.chipset
     chips = run.study.chips("test")
-    alike = [c for c in chips if (c.height, c.width) == (chips[0].height, chips[0].width)][:WATCHED]
+    side = int(max(chips[0].height, chips[0].width) * model.config.scale)
+    count = max(1, min(WATCHED, WATCHED * WATCHED_PX**2 // side**2))
+    alike = [c for c in chips if (c.height, c.width) == (chips[0].height, chips[0].width)][:count]
     modalities = {m: tuple(bands) for m, bands in model.config.modalities.items()}
     dataset = ChipDataset(chipset, alike, modalities, augment=False)
-    amounts, places = looks(model, [collate([dataset[i] for i in range(len(alike))])])
+    amounts, places = looks(model, [collate([dataset[i]]) for i in range(len(alike))])
     learnt = {(stride, m): ask for stride, m, ask in asked(model)}
     for row in amounts:
         ask = learnt[row["stride"], row["modality"]]

@@ -20,8 +20,8 @@ P + F epochs takes 3 (P + F): the same, and both have P + F epochs of steps behi
 `COMPARED` says which runs share what, since at equal steps a stacked model costs half as much as a fused one.
 
 *Transfer* data (real chips, where no other weights are at hand) has one stage: `rgb`, `data`, `concat_conv`,
-`residual_cross_attention` start from the landscape's run of the same make (rgb from `rgb_continued`), and
-`rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`).
+`merge_only`, `residual_cross_attention` start from the landscape's run of the same make (rgb from `rgb_continued`),
+and `rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`).
 
 Two-stage training: Li et al. 2025 (arXiv 2504.17822).
 """
@@ -133,7 +133,7 @@ def transfer(modalities: Sequence[str]) -> dict[str, Planned]:
     runs = [Planned(primary, (primary,), "data", stage, start, landscape=True)]
     runs.append(Planned(f"{primary}_scratch", (primary,), "data", stage))
     if len(every) > 1:
-        for name in ("data", "concat_conv", RESIDUAL):
+        for name in ("data", "concat_conv", "merge_only", RESIDUAL):
             runs.append(Planned(name, every, name, stage, {"all": name}, landscape=True))
         runs.append(Planned("data_scratch", every, "data", stage))
     return {run.name: run for run in runs}

@@ -111,7 +111,7 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
         missing = missing_table(by_run, found)
         if len(missing):
             save_table(missing, tables / "missing.csv")
-        attention_tables(by_run, found, tables)
+    attention_tables(by_run, found, tables)
     if study.fold is not None:
         save_table(folds_by_group(study.chipset, FOLDS, study.seed), tables / "folds.csv")
         for name in ("split", "sides"):  # of the one split that the folds replace
