@@ -53,7 +53,7 @@ help: ## show this list
 reproduce: $(STAMP) ## run notebooks 01-05; tables, figures and the map go to OUT (default runs/SET-PROFILE)
 	$(RUN) --profile "$(PROFILE)" $(call TO,$(RESULTS))
 
-study: $(STAMP) ## run the whole fusion study (notebook 06): up to an hour on two cores, can be stopped and goes on
+study: $(STAMP) ## run the whole fusion study (notebook 06): an hour and a half on two cores, can be stopped and goes on
 	$(RUN) --profile "$(PROFILE)" --only 06 $(call TO,$(STUDY_RESULTS)) $(STUDY)
 
 figures: $(STAMP) ## redraw every chart and the README's tables from the committed CSVs

@@ -23,12 +23,13 @@ from rtslib.files import read_json, save_table
 from rtslib.mapping import seams
 from rtslib.mapping.ground import ground_totals, in_m2, map_ledger
 from rtslib.mapping.judging import run_blocks
-from rtslib.mapping.maps import CANDIDATES, TOTALS, map_region
+from rtslib.mapping.maps import CANDIDATES, MANIFEST, TOTALS, map_region
 from rtslib.mapping.plan import Options, plan
 from rtslib.mapping.polygons import to_polygons
 from rtslib.mapping.shards import read_shard
 from rtslib.models.model import Model
 from rtslib.synthetic.scene import write_scene
+from rtslib.synthetic.terrain import PIXEL_M
 from rtslib.training.evidence import calibrated_ledger, shown_from
 from rtslib.training.runs import Run
 from rtslib.training.weights import load_onto_device
@@ -64,7 +65,7 @@ def window_table(
                 options = Options(window, window // 2, batch_size=max(1, 4 * 256**2 // window**2))
                 found = map_region(model, run.config, scene.stack, out, options=options, overwrite=True)
                 row = {"window": window, "ground": seed, "windows": found.attrs["counts"]["windows"]}
-                seconds = read_json(Path(out) / "manifest.json")["seconds"]["model"]
+                seconds = read_json(Path(out) / MANIFEST)["seconds"]["model"]
                 rows.append({**row, "seconds": seconds, "ap": _at_half(read_map(Path(out) / CANDIDATES), scene)["ap"]})
     return pd.DataFrame(rows)
 
@@ -100,18 +101,16 @@ def totals_table(
     """
     model, rows = load_onto_device(run), []
     options = replace(Options(), score=shown_from(run)[0], overlap=128)
-    ledgers = {"map": _known(model, run, known, options, side), "chips": calibrated_ledger(run)}
+    ledgers, own = {"map": _known(model, run, known, options, side)}, calibrated_ledger(run)
+    if own is not None:
+        ledgers["chips"] = in_m2(own, PIXEL_M**2)
     for seed in grounds:
         with ground(seed, side) as scene, TemporaryDirectory() as out:
             found = map_region(model, run.config, scene.stack, out, options=options)
             truth = len(scene.truth), float(measure(scene.truth)[0].sum())
-            said, pixel = read_json(Path(out) / TOTALS), abs(scene.stack.transform.a * scene.stack.transform.e)
-            for name, rows_of in ledgers.items():
-                rows_m2 = rows_of if name == "map" or rows_of is None else in_m2(rows_of, pixel)
-                if rows_m2 is None:
-                    continue
-                scores, areas = found["score"].to_numpy(), found["area_m2"].to_numpy()
-                totals = {**said, **ground_totals(scores, areas, rows_m2, options.score)}
+            said, scores, areas = read_json(Path(out) / TOTALS), found["score"].to_numpy(), found["area_m2"].to_numpy()
+            for name, ledger in ledgers.items():
+                totals = {**said, **ground_totals(scores, areas, ledger, options.score)}
                 rows.append({"ground": seed, "ledger": name, **_inside(totals, *truth), **totals})
     return pd.DataFrame(rows)
 

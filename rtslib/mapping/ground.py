@@ -26,11 +26,13 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import torch
 
 from rtslib.data.ground import measure
 from rtslib.errors import DataError, one_line
-from rtslib.evaluation.calibration import EPS, fit_platt
+from rtslib.evaluation.calibration import fit_platt
 from rtslib.evaluation.polygons import match_polygons
+from rtslib.models.platt import platt
 
 #: Draws of the ledger, and of a map for each.
 LEDGERS, MAPS = 200, 20
@@ -132,7 +134,7 @@ def _draw(
     weight = _weights(ledger, rng)
     found = ledger["score"].notna().to_numpy()
     fitted = fit_platt(ledger["score"].to_numpy()[found], ledger["right"].to_numpy()[found], weight[found])
-    p = _scaled(scores, *(fitted or (1.0, 0.0)))
+    p = platt(torch.from_numpy(np.array(scores, dtype=float)), *(fitted or (1.0, 0.0))).numpy()
     recall = float(np.clip(weight[hit].sum() / weight[known].sum(), 1e-3, 1))
     truth, area = ledger["truth_m2"].to_numpy(), ledger["area_m2"].to_numpy()
     ratio = (weight * truth)[hit].sum() / (weight * area)[hit].sum()
@@ -153,8 +155,3 @@ def _weights(ledger: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     unit = "group" if ledger["group"].nunique() >= LEAST_GROUPS else "chip"
     index, names = pd.factorize(ledger[unit])
     return rng.exponential(size=len(names))[index]
-
-
-def _scaled(scores: np.ndarray, temperature: float, shift: float) -> np.ndarray:
-    clipped = np.clip(np.asarray(scores, float), EPS, 1 - EPS)
-    return 1 / (1 + np.exp(-(np.log(clipped / (1 - clipped)) / temperature + shift)))

@@ -8,8 +8,8 @@ import pandas as pd
 from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, difference, hits
 from rtslib.evaluation.coco import evaluate, pr_curve
 from rtslib.evaluation.ledger import judged
-from rtslib.evaluation.threshold import best_threshold
 from rtslib.study.study import StudyRun
+from rtslib.training.evidence import NO_SIDE, chosen
 from rtslib.training.steptime import run_seconds
 
 #: Seconds of a training step by config, measured once a process.
@@ -64,16 +64,12 @@ def gains(run: StudyRun, others: Sequence[StudyRun], side: str = "test") -> pd.D
 def threshold(run: StudyRun) -> tuple[float, str]:
     """Return the score from which a map shows this run's detections, and a sentence on where it comes from.
 
-    It is the one with the best F1 on the validation side (`rtslib.evaluation.threshold`); 0.5 where that side is
-    missing or has no right detection to learn it from.
+    As `rtslib.training.evidence.shown_from`, but of the predictions, which runs that join others have too.
     """
     if "val" not in set(run.study.split["side"]):
-        return 0.5, "No validation side to choose the score threshold on: 0.5 is taken."
+        return NO_SIDE
     truth = run.study.chipset.coco(run.study.chips("val"))
-    found = best_threshold(*judged(truth, run.predictions("val")), len(truth["annotations"]))
-    if found is None:
-        return 0.5, "No right detection on the validation side to choose the score threshold by: 0.5 is taken."
-    return found[0], f"Score threshold {found[0]:.2f}, chosen on the validation side (F1 {found[1]:.2f} there)."
+    return chosen(*judged(truth, run.predictions("val")), len(truth["annotations"]))
 
 
 def _hits(run: StudyRun, side: str) -> Hits:

@@ -4,6 +4,7 @@ From which score on a map shows detections (`rtslib.evaluation.threshold`), and 
 (`rtslib.mapping.ground`), are questions that a run answers by itself, wherever its training data are.
 """
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -13,6 +14,7 @@ from rtslib.training.runs import Run
 
 #: The score from which a map shows detections of a run that cannot say.
 UNKNOWN = 0.5
+NO_SIDE = UNKNOWN, f"No validation side to choose the score threshold on: {UNKNOWN} is taken."
 
 
 def calibrated_ledger(run: Run) -> pd.DataFrame | None:
@@ -32,10 +34,14 @@ def shown_from(run: Run) -> tuple[float, str]:
     """
     rows = calibrated_ledger(run)
     if rows is None:
-        return UNKNOWN, f"No validation side to choose the score threshold on: {UNKNOWN} is taken."
+        return NO_SIDE
     found = rows.dropna(subset="score")
-    known = int(rows["truth_px"].notna().sum())
-    best = best_threshold(found["score"].to_numpy(), found["right"].to_numpy(), known)
+    return chosen(found["score"].to_numpy(), found["right"].to_numpy(), int(rows["truth_px"].notna().sum()))
+
+
+def chosen(scores: np.ndarray, right: np.ndarray, instances: int) -> tuple[float, str]:
+    """Return as `shown_from`, of a validation side's detections; arguments as of `best_threshold`."""
+    best = best_threshold(scores, right, instances)
     if best is None:
         said = "No right detection on the validation side to choose the score threshold by"
         return UNKNOWN, f"{said}: {UNKNOWN} is taken."

@@ -4,6 +4,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from shapely.geometry import box
 
 from rtslib.errors import DataError
@@ -11,6 +12,7 @@ from rtslib.evaluation.calibration import fit_platt
 from rtslib.evaluation.ledger import COLUMNS
 from rtslib.mapping import ground
 from rtslib.mapping.ground import ground_totals, in_m2, map_ledger, read_ledger
+from rtslib.models.platt import platt
 
 LEAST, PIXEL = 0.3, 16.0
 
@@ -47,7 +49,9 @@ def test_the_truth_lies_in_the_interval_as_often_as_is_said(monkeypatch):
         side, scene = world(rng, 20), world(rng, 8)
         found = side["score"].notna()
         fitted = fit_platt(side["score"][found].to_numpy(), side["right"][found].to_numpy())
-        side, scene = (part.assign(score=ground._scaled(part["score"], *fitted)) for part in (side, scene))
+        side, scene = (
+            part.assign(score=platt(torch.tensor(part["score"].to_numpy()), *fitted).numpy()) for part in (side, scene)
+        )
         shown = scene[scene["score"] >= LEAST]
         got = ground_totals(shown["score"].to_numpy(), shown["area_px"].to_numpy() * PIXEL, in_m2(side, PIXEL), LEAST)
         count, area = scene["truth_px"].notna().sum(), scene["truth_px"].sum() * PIXEL
