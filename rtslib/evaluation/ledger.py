@@ -1,7 +1,7 @@
 """Ledger: what a model found and what it missed on chips whose instances are known, one row each.
 
 It is kept with a run for its validation side. From it come the calibration of scores (`rtslib.evaluation.calibration`)
-and, for the totals of a map, how much a model overlooks and how far its areas are off (`rtslib.mapping.totals`).
+and, for the totals of a map, how much a model overlooks and how far its areas are off (`rtslib.mapping.ground`).
 """
 
 from collections.abc import Mapping, Sequence

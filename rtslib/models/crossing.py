@@ -12,7 +12,7 @@ whole map z on (its value projection is part of Wo), and Wo starts at 0.
 Why so. With the usual heads, whose first weights look everywhere alike, a is nearly the mean of the map, the same at
 each place: its gradient teaches Wo a constant, and in a fine-tuning of some hundred steps nothing else. With a share of
 the channels for each head, what a head sees is blurred for those channels and unseen for the others. Both were tried on
-a landscape kept for this (README): switching the attention off in the trained model changed nothing.
+a landscape kept for this (results/corrections.md): switching the attention off in the trained model changed nothing.
 
 Sources: Cordonnier et al. 2020, arXiv 1911.03584 (a quadratic prior makes a head a convolution's tap), d'Ascoli et al.
 2021, arXiv 2103.10697 (ConViT: attention that starts local). Differs: widths double from head to head, and the prior is

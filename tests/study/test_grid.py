@@ -70,14 +70,14 @@ def test_a_killed_study_goes_on_where_it_stopped(tmp_path):
     assert second.wait(timeout=400) == 0, (tmp_path / "second.log").read_text()
     assert all(p.stat().st_mtime_ns == t for p, t in (done | weights).items()) and len(done) >= 1
     said = (tmp_path / "second.log").read_text()
-    assert "9 of 9: decision, seed 0" in said and "it/s" not in said  # no bars of several trainings over each other
+    assert "10 of 10: decision, seed 0" in said and "it/s" not in said  # no bars of several trainings over each other
     check_tables(tmp_path / "out", models)
 
 
 def check_tables(out: Path, models: Path) -> None:
     runs = pd.read_csv(out / "tables" / "runs.csv").set_index("model")
     assert list(runs.index) == [p for p in two_stage(("rgb", "spectral", "terrain")) if p in runs.index]
-    assert {"rgb", "rgb_continued", "data", "residual_frozen", "decision"} <= set(runs.index) and len(runs) == 9
+    assert {"rgb", "rgb_continued", "data", "residual_frozen", "decision"} <= set(runs.index) and len(runs) == 10
     assert runs.loc["residual_frozen", "trained_parameters"] < runs.loc["residual_frozen", "parameters"] / 2
     assert runs.loc["decision", "trained_parameters"] == 0 and np.isnan(runs.loc["decision", "seconds_per_step"])
     assert runs.loc["decision", "macs"] == runs.loc[["rgb", "spectral", "terrain"], "macs"].sum()

@@ -81,8 +81,8 @@ def test_two_stages_end_to_end_and_are_not_repeated(study, monkeypatch):
 
     monkeypatch.setattr("rtslib.training.loop.fit", lambda *a: pytest.fail("trained again"))
     assert study.run("residual_cross_attention").make(progress=False) == fused
-    for side, hidden in fused.wanted:
-        fused.predictions(side, hidden)
+    for case in fused.wanted:
+        fused.predictions(*case)
     assert fused.is_done and not study.run("residual_cross_attention", seed=2).made.folder.exists()
     with pytest.raises(pytest.fail.Exception, match="trained again"):  # another seed is another run
         study.run("residual_cross_attention", seed=2).make(progress=False)
