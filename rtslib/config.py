@@ -28,6 +28,11 @@ FusionName = Literal[
     "residual_cross_attention", "data", "decision",
 ]  # fmt: skip
 
+#: What a branch may be.
+BackboneName = Literal[
+    "nano", "tiny", "small", "base", "large", "lite0", "resnet50", "convnext_tiny", "swin_tiny"
+]  # fmt: skip
+
 
 class Config(BaseModel):
     """All knobs of data, model and training. Raises ConfigError through `make`, `load`, `with_overrides`."""
@@ -48,10 +53,12 @@ class Config(BaseModel):
     engine: Literal["torchvision", "detectron2"] = "torchvision"  # whose pyramid and heads; same weights
 
     # backbone
-    backbone: Literal["nano", "tiny", "small", "base", "large"] = "tiny"  # MViTv2 size
-    windows: bool = True  # attention in windows outside the last block of each stage
+    backbone: BackboneName = "tiny"  # MViTv2 by size, or a network of timm's (models/timm_branch.py)
+    windows: bool = True  # MViTv2: attention in windows outside the last block of each stage
     mvit_like: Literal["timm", "detectron2"] = "timm"  # whose attention its weights know
-    pretrained: bool = False  # start every branch from timm's ImageNet weights (needs the hub or its cache)
+    pretrained: bool = (
+        False  # start branches from ImageNet weights (lite0: installed; others: hub or cache)
+    )
     zoo: str = ""  # a detectron2 checkpoint (.pkl, .pth) to start branches, pyramid and heads from
     drop_path: float = Field(0.1, ge=0, lt=1)  # stochastic depth, linearly increasing
     checkpoint: bool = False  # recompute activations in the backward pass: less memory, about 30 % slower
@@ -83,6 +90,9 @@ class Config(BaseModel):
     max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
     temperature: float = Field(1.0, gt=0)  # divides the logit of scores (evaluation/calibration.py); set by training
     score_shift: float = 0.0  # is added to the divided logit; set by training
+
+    # semantic branch
+    semantic: float = Field(0.0, ge=0)  # weight of its loss (models/semantic.py); 0: no such branch
 
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation
@@ -117,6 +127,8 @@ class Config(BaseModel):
             raise ConfigError("anchor_sizes needs five values (P2-P6), anchor_ratios at least one")
         if min(self.anchor_sizes + self.anchor_ratios) <= 0:
             raise ConfigError("anchor_sizes and anchor_ratios must be positive")
+        if self.engine == "detectron2" and self.semantic:
+            raise ConfigError("engine=detectron2 has no semantic branch: set semantic=0 or engine=torchvision")
         if not self.cascade_ious or not all(0 < t < 1 for t in self.cascade_ious):
             raise ConfigError("cascade_ious needs at least one threshold, each between 0 and 1")
         return self

@@ -7,6 +7,7 @@ from rtslib.models.decision import Decision
 from rtslib.models.detector import Detector
 from rtslib.models.model import Model
 from rtslib.models.mvit import MViT, load_imagenet
+from rtslib.models.timm_branch import TimmBranch, load_pretrained
 
 
 def build_model(config: Config) -> Model:
@@ -24,7 +25,10 @@ def build_model(config: Config) -> Model:
     model = _unweighted(config)
     if config.pretrained:
         for branch in model.backbones.values():
-            load_imagenet(cast(MViT, branch), config.backbone)
+            if isinstance(branch, TimmBranch):
+                load_pretrained(branch, config.backbone)
+            else:
+                load_imagenet(cast(MViT, branch), config.backbone)
     if config.zoo:
         from rtslib.models.zoo import load_zoo
 

@@ -21,7 +21,10 @@ from rtslib.models.cascade import CascadeHeads
 from rtslib.models.mask_head import MaskHead
 from rtslib.models.pixels import alike, chip_detections, network_input, network_targets
 from rtslib.models.rpn import build_rpn
+from rtslib.models.semantic import SemanticBranch, semantic_loss
 from rtslib.models.trunk import Trunk
+
+LEVELS = ("0", "1", "2", "3")  # torchvision's names of P2-P5
 
 
 class Detector(Trunk):
@@ -40,6 +43,7 @@ class Detector(Trunk):
         self.rpn = build_rpn(config)
         self.heads = CascadeHeads(config)
         self.mask_head = MaskHead(config)
+        self.semantic = SemanticBranch(config) if config.semantic else None
 
     def pyramid(self, images: dict[str, Tensor], valid: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run the trunk and build the pyramid.
@@ -67,22 +71,27 @@ class Detector(Trunk):
         """
         if not self.training:
             return alike(self._detections, batch, self.config.scale)
-        listed, features, levels = self._features(batch)
+        listed, features, levels, segmented = self._features(batch)
         targets, sizes = network_targets(batch["targets"], self.config.scale), listed.image_sizes
         proposals, losses = self.rpn(listed, features, targets)
         boxes, matches = self.heads.sample(proposals, targets)
         losses |= self.heads.losses(levels, boxes, sizes, targets)
         losses["loss_mask"] = self.mask_head.loss(levels, boxes, matches, targets)
+        if segmented is not None:
+            losses["loss_semantic"] = self.config.semantic * semantic_loss(segmented, targets, sizes)
         return losses
 
-    def _features(self, batch: dict[str, Any]) -> tuple[ImageList, dict[str, Tensor], list[Tensor]]:
-        """Return the network's input, the pyramid P2-P6 by name, and its levels P2-P5."""
+    def _features(self, batch: dict[str, Any]) -> tuple[ImageList, dict[str, Tensor], list[Tensor], Tensor | None]:
+        """Return the network's input, the pyramid P2-P6 by name, its levels P2-P5, and the semantic branch's logits."""
         images, valid, sizes = network_input(batch, self.config.scale)
-        features = self.pyramid(images, valid)
-        return ImageList(next(iter(images.values())), sizes), features, [features[k] for k in ("0", "1", "2", "3")]
+        features, segmented = self.pyramid(images, valid), None
+        if self.semantic is not None:
+            segmented, added = self.semantic([features[k] for k in LEVELS])
+            features |= {k: features[k] + more for k, more in zip(LEVELS, added, strict=True)}
+        return ImageList(next(iter(images.values())), sizes), features, [features[k] for k in LEVELS], segmented
 
     def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        listed, features, levels = self._features(batch)
+        listed, features, levels, _ = self._features(batch)
         sizes = listed.image_sizes
         proposals, _ = self.rpn(listed, features)
         found = self.heads.detect(levels, proposals, sizes)

@@ -176,22 +176,35 @@ def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> Non
     """
     if size == "nano":
         raise WeightsError("there are no ImageNet weights for nano: set pretrained=false or a larger backbone")
-    overlay = {"file": str(file)} if file else None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else a line for every retry of every request
-    try:
-        source = timm.create_model(
-            f"mvitv2_{size}", pretrained=True, in_chans=model.in_chans, num_classes=0, pretrained_cfg_overlay=overlay
-        ).state_dict()
-    except Exception as e:  # the hub's client raises many kinds
-        reason = str(e).strip().splitlines()[0][:200] if str(e).strip() else type(e).__name__
-        raise WeightsError(
-            f"ImageNet weights of mvitv2_{size} cannot be loaded ({reason}): connect once so that timm caches them,"
-            " or set pretrained=false"
-        ) from e
+    source = from_hub(f"mvitv2_{size}", model.in_chans, file, num_classes=0).state_dict()
     missing, unexpected = model.load_state_dict(source, strict=False)
     missing = [k for k in missing if not k.startswith("scale_norms.")]
     if missing or unexpected:
         raise WeightsError(f"ImageNet weights do not fit: missing {missing[:5]}, unexpected {unexpected[:5]}")
+
+
+def from_hub(name: str, in_chans: int, file: str | Path | None = None, **options: Any) -> nn.Module:
+    """Return a timm network with its ImageNet weights, from the hub or its cache, or from a local file.
+
+    Args:
+        name: timm's.
+        in_chans: bands; for other than three, timm's rule applies to the first convolution.
+        file: a local file in timm's format instead of the hub.
+        options: further ones of `timm.create_model`.
+
+    Raises:
+        WeightsError: hub and cache are out of reach, or the file is unreadable.
+    """
+    overlay = {"file": str(file)} if file else None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else a line for every retry of every request
+    try:
+        return timm.create_model(name, pretrained=True, in_chans=in_chans, pretrained_cfg_overlay=overlay, **options)
+    except Exception as e:  # the hub's client raises many kinds
+        reason = str(e).strip().splitlines()[0][:200] if str(e).strip() else type(e).__name__
+        raise WeightsError(
+            f"ImageNet weights of {name} cannot be loaded ({reason}): connect once so that timm caches them,"
+            " or set pretrained=false"
+        ) from e
 
 
 def _stride(pool: Any) -> int:

@@ -1,6 +1,6 @@
 """The trunk: what is before pyramid and heads, the same for every engine.
 
-    chip -> normalisation -> one MViTv2 branch per modality -> fusion at strides 4, 8, 16, 32
+    chip -> normalisation -> one branch (MViTv2, or one of timm's) per modality -> fusion at strides 4, 8, 16, 32
 
 An *engine* (`rtslib.config.Config.engine`) is the library whose pyramid, proposals and heads sit on it:
 torchvision's operators (`rtslib.models.detector`) or detectron2's modules (`rtslib.models.detectron2.model`).
@@ -18,6 +18,9 @@ from rtslib.models.fusion import Fusion
 from rtslib.models.model import Model
 from rtslib.models.mvit import MViT
 from rtslib.models.strategies import STRATEGIES
+from rtslib.models.timm_branch import NAMES, TimmBranch
+
+Branch = MViT | TimmBranch
 
 
 class Trunk(Model):
@@ -42,13 +45,17 @@ class Trunk(Model):
         strategy = STRATEGIES[config.fusion] if len(config.modalities) > 1 else Fusion
         self.inputs, self.tells_missing = strategy.branch_inputs(tuple(config.modalities)), strategy.tells_missing
         self.backbones = nn.ModuleDict({b: self._branch(ms) for b, ms in self.inputs.items()})
-        self.channels = cast(MViT, next(iter(self.backbones.values()))).channels
+        self.channels = cast(Branch, next(iter(self.backbones.values()))).channels
         self.fusion = nn.ModuleList(strategy(tuple(self.inputs), c, i) for i, c in enumerate(self.channels))
 
-    def _branch(self, modalities: tuple[str, ...]) -> MViT:
+    def _branch(self, modalities: tuple[str, ...]) -> Branch:
         c = self.config
         bands = sum(len(c.modalities[m]) + self.tells_missing for m in modalities)
-        branch = MViT(c.backbone, bands, c.windows, c.mvit_like, c.drop_path)
+        branch: Branch
+        if c.backbone in NAMES:
+            branch = TimmBranch(c.backbone, bands, c.drop_path, still=c.pretrained)
+        else:
+            branch = MViT(c.backbone, bands, c.windows, c.mvit_like, c.drop_path)
         branch.set_grad_checkpointing(c.checkpoint)
         return branch
 

@@ -112,7 +112,7 @@ def initialise(model: Model, init: Mapping[str, Run]) -> None:
             continue
         parts = [f"backbones.{modality}."]
         if modality == config.primary:
-            parts += ["fpn.", "rpn.", "heads.", "mask_head."]
+            parts += ["fpn.", "rpn.", "heads.", "mask_head.", "semantic."]
         start = {k: v for k, v in load_weights(run.weights).items() if k.startswith(tuple(parts))}
         own = common_weights(model)
         kept = {k: v for k, v in own.items() if not k.startswith(tuple(parts))}

@@ -102,6 +102,23 @@ def test_losses_are_finite_and_reach_every_parameter(fusion, instances):
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize("backbone", ["nano", "lite0"])
+@pytest.mark.parametrize("instances", [(2, 0), (0, 0)])
+def test_the_semantic_branch_adds_one_loss_and_starts_without_effect(backbone, instances):
+    torch.manual_seed(0)
+    without = build_model(small_config(backbone=backbone)).eval()
+    model = build_model(small_config(backbone=backbone, semantic=2.0))
+    model.load_state_dict(without.state_dict(), strict=False)
+    batch = made_batch(instances=instances)
+    with torch.inference_mode():
+        for a, b in zip(model.eval()(batch), without(batch)):
+            torch.testing.assert_close(a["scores"], b["scores"])
+    losses = model.train()(batch)
+    assert set(losses) == LOSSES | {"loss_semantic"} and losses["loss_semantic"] > 0
+    sum(losses.values()).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_detections_have_the_stated_shapes_and_stay_in_the_chip(scale):
     torch.manual_seed(0)
@@ -117,11 +134,11 @@ def test_detections_have_the_stated_shapes_and_stay_in_the_chip(scale):
         assert f["masks"].min() >= 0 and f["masks"].max() <= 1
 
 
-@pytest.mark.parametrize("scale", [1.0, 1.5])
-def test_padding_and_batch_mates_change_nothing(scale):
+@pytest.mark.parametrize("knobs", [{}, {"scale": 1.5}, {"semantic": 1.0}, {"backbone": "lite0", "semantic": 1.0}])
+def test_padding_and_batch_mates_change_nothing(knobs):
     """Each chip alone against all four together, with random weights everywhere: initial ones hide what is read."""
     torch.manual_seed(0)
-    model = build_model(small_config(score_thresh=0.0, scale=scale)).eval()
+    model = build_model(small_config(score_thresh=0.0, **knobs)).eval()
     redraw(model, spread=0.1)
     sizes = ((64, 64), (130, 96), (40, 60), (64, 160))
     batch = made_batch(sizes=sizes, instances=(1, 1, 0, 2))
