@@ -45,7 +45,7 @@ def test_environment_yml_agrees_with_pyproject():
     lines = (ROOT / "environment.yml").read_text().splitlines()
     found = {}
     for line in lines:
-        if match := re.fullmatch(r"  - ([a-z0-9-]+)(?: +(\S+))?", line):
+        if match := re.fullmatch(r"  (?:    )?- ([a-z0-9][a-z0-9-]*)(?: +|(?===))?(\S+)?(?:  #.*)?", line):
             found[match[1]] = (match[2] or "").removeprefix("==")
     assert "  - pip:" in lines and "      - -e ." in lines and "  - conda-forge" in lines
     wanted = {CONDA.get(name, name): str(r.specifier).removeprefix("==") for name, r in declared().items()}
