@@ -28,6 +28,8 @@ from rtslib.mapping.plan import Options, plan
 from rtslib.mapping.polygons import to_polygons
 from rtslib.mapping.shards import read_shard
 from rtslib.models.model import Model
+from rtslib.study.manifest import say_how
+from rtslib.study.redraw import draw_all
 from rtslib.synthetic.scene import write_scene
 from rtslib.synthetic.terrain import PIXEL_M
 from rtslib.training.evidence import calibrated_ledger, shown_from
@@ -127,7 +129,7 @@ def _known(model: Model, run: Run, grounds: Sequence[int], options: Options, sid
 
 
 def measure_grounds(run: str | Path, out: str | Path) -> None:
-    """Write the three tables and say what they say. Raises DataError, WeightsError: not a finished run."""
+    """Write the three tables, charts and manifest, and say what they say. Raises DataError, WeightsError: not a finished run."""
     tables, made = Path(out) / "tables", Run(Path(run))
     for name, make in (("swallow", swallow_table), ("windows", window_table), ("totals", totals_table)):
         start = time.monotonic()
@@ -136,6 +138,8 @@ def measure_grounds(run: str | Path, out: str | Path) -> None:
         keys = {"swallow": "swallow", "windows": "window"}
         shown = table if name in keys else table[["ledger", "count_inside", "area_inside"]]
         print(shown.groupby(keys.get(name, "ledger")).mean().to_string(), flush=True)
+    draw_all(out)
+    say_how(out, made)
 
 
 def _pieces(model: Model, run: Run, scene: Scene) -> tuple[list[seams.Piece], Any]:

@@ -22,12 +22,11 @@ from rasterio.windows import Window
 from rtslib.data.scenes import open_scene
 from rtslib.errors import DataError, RtsError
 from rtslib.evaluation.maps import as_rows, as_text, evaluate_map, read_map
-from rtslib.files import read_json, save_table, write_json
+from rtslib.files import read_json, save_table
 from rtslib.mapping.maps import CANDIDATES, MANIFEST, map_region
 from rtslib.mapping.plan import Options
 from rtslib.mapping.spreading import FromRun, Spread
-from rtslib.provenance import commit, hardware, versions
-from rtslib.study.manifest import NAME, outputs
+from rtslib.study.manifest import say_how
 from rtslib.study.redraw import draw_all
 from rtslib.training.evidence import shown_from
 from rtslib.training.memory import peak_mib
@@ -165,7 +164,7 @@ def measure_all(run: str | Path, scene: str | Path, out: str | Path) -> None:
         DataError: the scene's slumps are not known; or as the functions above.
         RtsError: as those.
     """
-    tables, truth, made = Path(out) / "tables", open_scene(scene).truth, Run(Path(run)).provenance
+    tables, truth = Path(out) / "tables", open_scene(scene).truth
     if truth is None:
         raise DataError(scene, "no truth.gpkg", "known slumps to judge the map by")
     with TemporaryDirectory() as maps:
@@ -175,7 +174,4 @@ def measure_all(run: str | Path, scene: str | Path, out: str | Path) -> None:
     save_table(as_rows(judged), tables / "evaluation.csv")
     print(save_table(worker_table(run, scene), tables / "workers.csv").to_string())
     draw_all(out)
-    made_by = {
-        **commit(), **made, "image_date": "", "versions": versions(), "hardware": hardware(),
-    }  # fmt: skip
-    write_json(Path(out) / NAME, {**made_by, "outputs": outputs(Path(out))})
+    say_how(out, Run(Path(run)))

@@ -16,6 +16,7 @@ from rtslib.config import Config
 from rtslib.files import ROOT, read_json, sha256, write_json
 from rtslib.provenance import commit, hardware, versions
 from rtslib.study.profiles import place, settings
+from rtslib.training.runs import Run
 
 NAME = "manifest.json"
 
@@ -47,6 +48,16 @@ def write_manifest(out: str | Path, profile: str, data: str = "", seed: int = 0)
     }  # fmt: skip
     write_json(out / NAME, value)
     return out / NAME
+
+
+def say_how(out: str | Path, run: Run) -> None:
+    """Describe a folder of measurements of one run: commit, the run and its weights, versions, hardware, hashes.
+
+    Raises:
+        DataError: the run has no weights. OutputError: the manifest cannot be written.
+    """
+    made = {**commit(), "run": run.name, **run.provenance, "versions": versions(), "hardware": hardware()}
+    write_json(Path(out) / NAME, {**made, "outputs": outputs(out)})
 
 
 def refresh(out: str | Path) -> None:

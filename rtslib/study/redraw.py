@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rtslib.figures import attention, charts, studies
+from rtslib.figures import attention, charts, grounds, studies
 from rtslib.files import ROOT
 from rtslib.study.manifest import refresh
 from rtslib.study.plan import STAGES_OF
@@ -39,6 +39,8 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "precision_recall": (charts.pr_curves, "curves"),
     "looks": (attention.looks, "looks"),
     "memory": (studies.memory, "memory"),
+    "totals": (grounds.totals, "totals"),
+    "windows": (grounds.windows, "windows"),
 }
 
 
