@@ -90,6 +90,7 @@ class Config(BaseModel):
     max_dets: int = Field(50, ge=1)  # detections per chip (the challenge scores 10)
     temperature: float = Field(1.0, gt=0)  # divides the logit of scores (evaluation/calibration.py); set by training
     score_shift: float = 0.0  # is added to the divided logit; set by training
+    tta: bool = False  # after training, chips are also seen turned and mirrored (models/tta.py): eight times the time
 
     # semantic branch
     semantic: float = Field(0.0, ge=0)  # weight of its loss (models/semantic.py); 0: no such branch

@@ -9,9 +9,12 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rtslib.config import Config
 
 app = typer.Typer(
     help="Map retrogressive thaw slumps from several satellite modalities at once.", add_completion=False,
@@ -20,6 +23,7 @@ app = typer.Typer(
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
+Tta = Annotated[bool, typer.Option("--tta", help="See each chip or window turned and mirrored, too: 8 times the time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -32,6 +36,13 @@ def fail(message: str) -> int:
 def note(message: str) -> None:
     """Print a note on stderr."""
     print(f"note: {message}", file=sys.stderr)
+
+
+def note_turned(config: "Config") -> None:
+    """Note what `--tta` leaves behind of a run that was trained without it."""
+    if not config.tta:
+        fitted = "what calibrates its scores, threshold and totals was fitted without turning"
+        note(f"this run was not trained with tta=true: {fitted}")
 
 
 @contextlib.contextmanager

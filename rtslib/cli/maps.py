@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtslib.cli.app import RunFolder, app, note, progress_on_stderr
+from rtslib.cli.app import RunFolder, Tta, app, note, note_turned, progress_on_stderr
 from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def map_(
         min=0, max=1, help="Least score of a polygon on the map; else the run's own (validation's best F1).")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 4,
     block: Annotated[int, typer.Option(min=1, help="Windows a side of a block, the unit of work.")] = 8,
+    tta: Tta = False,
     probability: Annotated[bool, typer.Option("--probability", help="Also write a COG of mask probability.")] = False,
     ledger: Annotated[Path | None, typer.Option(
         metavar="FILE", help="For the totals: what `evaluate --map --ledger` wrote of known ground.")] = None,
@@ -54,12 +55,15 @@ def map_(
 
     made = Run(run)
     config = made.config
+    if tta:
+        note_turned(config)
+        config = config.updated(tta=True)
     place = _place(scene, source or [], crs, pixel_size)
     area = None if aoi is None else _area(aoi, place.stack.crs)
     _check_bands(place, config, refuse=bool(source))
     least, known = _evidence(made, score, ledger)
     options = Options(window, overlap, least, batch_size=batch_size, block=block, probability=probability)
-    load = FromRun(str(run.resolve()), made.digest)
+    load = FromRun(str(run.resolve()), made.digest, tta)
     model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
     found = map_region(
         model, config, place.stack, out, options=options, area=area, overwrite=overwrite, resume=resume,

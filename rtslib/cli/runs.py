@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rtslib.cli.app import Data, Json, RunFolder, app, note, progress_on_stderr, quiet_stdout
+from rtslib.cli.app import Data, Json, RunFolder, Tta, app, note, note_turned, progress_on_stderr, quiet_stdout
 from rtslib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -54,13 +54,12 @@ def predict(
         list[str] | None,
         typer.Option("--without", metavar="MODALITY", help="Run without a modality, if the model can."),
     ] = None,
+    tta: Tta = False,
 ) -> None:
     """Predict instances and write a challenge submission."""
     from rtslib.data.missing import check_absent
     from rtslib.data.opening import open_chips
     from rtslib.training.prediction import write_results
-    from rtslib.training.runs import Run
-    from rtslib.training.weights import load_onto_device
 
     chipset = open_chips(data)
     if part is None:
@@ -71,7 +70,7 @@ def predict(
     if part == "all" and chipset.id_offset:
         raise DataError(data, "image ids that training and test chips share", "--part train or --part test")
     offset = chipset.id_offset if part == "train" else 0  # files hold the ids of the release
-    model = load_onto_device(Run(run))
+    model = _load(run, tta)
     if without:
         note(check_absent(model.config, without))
     results = _predict(model, chipset, chips, {m: "all" for m in without or []})
@@ -89,6 +88,7 @@ def evaluate(
     side: Annotated[
         Literal["all", "train", "val", "test"], typer.Option(help="With --run: side of its split to score.")
     ] = "all",
+    tta: Tta = False,
     map_: Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Instead: mapped polygons.")] = None,
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: known polygons.")] = None,
     aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: the area of interest it has.")] = None,
@@ -105,6 +105,8 @@ def evaluate(
         raise ConfigError("give --data, or --map with --truth")
     if map_ is None and (aoi is not None or ledger is not None or least):
         raise ConfigError("--aoi, --least and --ledger go with --map")
+    if tta and run is None:
+        raise ConfigError("--tta needs --run: predictions and maps are there already")
     if map_ is not None:
         from rtslib.cli.maps import score_map
 
@@ -117,15 +119,13 @@ def evaluate(
     from rtslib.evaluation.coco import as_text
     from rtslib.evaluation.coco import evaluate as score
     from rtslib.training.heldout import chips_on_side
-    from rtslib.training.runs import Run
-    from rtslib.training.weights import load_onto_device
 
     with quiet_stdout(as_json):
         chipset = open_chips(data)
         if run is None:
             chips, results = chipset.labelled(), _on_labelled(predictions, chipset)
         else:
-            model = load_onto_device(Run(run))
+            model = _load(run, tta)
             chips, learnt = chips_on_side(run, chipset, side)
             if learnt:
                 note(f"{learnt}; --side test scores the held-out ones only")
@@ -147,6 +147,18 @@ def _config(file: Path | None, knobs: list[str], chipset: "ChipSet") -> "Config"
     if not found:
         raise ConfigError(f"no default modality fits bands {list(chipset.bands)}: --set modalities=...")
     return config.updated(modalities=found)
+
+
+def _load(run: Path, tta: bool) -> "Model":
+    """Rebuild a run's model; with `tta` it sees chips turned, also where the run's config does not say so."""
+    from rtslib.models.tta import turned
+    from rtslib.training.runs import Run
+    from rtslib.training.weights import load_onto_device
+
+    model = load_onto_device(Run(run))
+    if tta:
+        note_turned(model.config)
+    return turned(model) if tta else model
 
 
 def _predict(

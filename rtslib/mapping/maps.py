@@ -64,7 +64,8 @@ def map_region(
     Args:
         model: a detector in evaluation mode, which runs on the device of its parameters; or a
             `rtslib.mapping.spreading.Spread`, which does the blocks in other processes.
-        config: the run's config; `config.modalities` says which bands are read.
+        config: the model's config; `config.modalities` says which bands are read. That of a run, but for `tta`, which
+            is set if the model is turned (`rtslib.models.tta`) though the run is not.
         region: rasters on one grid (`rtslib.data.region.open_region`, `rtslib.data.rasters.open_stack`).
         out: folder of the map.
         options: window, overlap, score and so on.
@@ -90,7 +91,7 @@ def map_region(
     out, provenance, start = Path(out), dict(provenance or {}), time.monotonic()
     todo = plan(config, region, options, area)
     model_is = {k: v for k, v in provenance.items() if k != "image_date"}
-    mark = fingerprint(todo, {**model_is, "config_sha256": config.digest})
+    mark = fingerprint(todo, {**model_is, "config_sha256": config.digest, "tta": config.tta})
     shards = _claim(out, mark, overwrite, resume)
     try:
         markers, new = _done(model, todo, shards, progress)

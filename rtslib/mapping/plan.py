@@ -152,12 +152,12 @@ def _bounds(region: Stack) -> str:
     return ", ".join(f"{v:g}" for v in ground_box(Window(0, 0, region.width, region.height), region.transform).bounds)
 
 
-def fingerprint(todo: Plan, model: Mapping[str, str]) -> dict[str, Any]:
+def fingerprint(todo: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that a map depends on, in JSON's types.
 
     Args:
         todo: the plan.
-        model: what tells the model from others, such as `model_sha256` and `run_id`.
+        model: what tells the model from others, such as `model_sha256` and `tta`, in JSON's types.
 
     Raises:
         DataError: an input file is gone or cannot be read.

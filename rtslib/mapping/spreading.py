@@ -20,6 +20,7 @@ from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Block, Plan
 from rtslib.mapping.shards import finished
 from rtslib.models.model import Model
+from rtslib.models.tta import turned
 from rtslib.training.cluster import client
 from rtslib.training.runs import Run
 from rtslib.training.weights import load_onto_device
@@ -36,17 +37,19 @@ class FromRun:
         run: its folder.
         digest: `rtslib.training.runs.Run.digest`, by which a worker knows that what it has loaded is another model, or
             that its own view of the folder is; empty: not known.
+        tta: it sees windows turned (`rtslib.models.tta`), also where the run's config does not say so.
     """
 
     run: str
     digest: str = ""
+    tta: bool = False
 
     def __call__(self) -> Model:
         """Return the model. Raises WeightsError if the run is another one now; or as `load_model`."""
         run = Run(Path(self.run))
         if self.digest and run.digest != self.digest:
             raise WeightsError(f"{run}: its weights or knobs changed since the map began: map anew (--overwrite)")
-        return load_onto_device(run)
+        return turned(load_onto_device(run)) if self.tta else load_onto_device(run)
 
 
 @dataclass(frozen=True)

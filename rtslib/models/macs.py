@@ -2,7 +2,8 @@
 
 Counted are branches, fusion and pyramid, by PyTorch's FLOP counter (matrix products, convolutions, attention; half
 of its FLOPs, as it counts a multiply-add as two). Left out are proposals and heads: they are the same in all models
-and depend on how many boxes there are. A `Decision` has a pyramid a modality, and all count.
+and depend on how many boxes there are. A `Decision` has a pyramid a modality, and all count. Of the
+eight views that a trained model has of a chip with `tta`, one is counted.
 """
 
 import torch

@@ -4,7 +4,7 @@ Coordinates: pixels with the origin at the chip's top left *corner*, x right, y 
 (x0, y0, x1, y1) on pixel edges, so the box of a one-pixel mask at row r, column c is (c, r, c+1, r+1).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -55,9 +55,25 @@ def alike(detect: Callable[[dict[str, Any]], list[dict]], batch: dict[str, Any],
     Returns:
         The detections in the batch's order.
     """
-    groups: dict[tuple[int, int], list[int]] = {}
+    return apart(detect, batch, lambda h, w: (-(-int(h * scale) // DIVISOR), -(-int(w * scale) // DIVISOR)))
+
+
+def apart(
+    detect: Callable[[dict[str, Any]], list[dict]], batch: dict[str, Any], key: Callable[[int, int], Hashable]
+) -> list[dict]:
+    """Detect on one group of chips at a time, those whose height and width have the same `key`.
+
+    Args:
+        detect: gives the detections of each chip of a batch; sees no more padding than the largest of a group needs.
+        batch: `images`, `valid`, `sizes` as `rtslib.data.samples.collate` makes them.
+        key: of a chip's height and width, px.
+
+    Returns:
+        The detections in the batch's order.
+    """
+    groups: dict[Hashable, list[int]] = {}
     for i, (h, w) in enumerate(batch["sizes"]):
-        groups.setdefault((-(-int(h * scale) // DIVISOR), -(-int(w * scale) // DIVISOR)), []).append(i)
+        groups.setdefault(key(h, w), []).append(i)
     found: dict[int, dict] = {}
     for chosen in groups.values():
         sizes = [batch["sizes"][i] for i in chosen]

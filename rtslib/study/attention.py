@@ -55,7 +55,7 @@ def attention_tables(
 def watch(run: StudyRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Watch a run's attention on its first test chips of one size; returns as `rtslib.models.looking.looks`, and to
     the amounts each head's learnt offset and width, px."""
-    model, chipset = load_model(run.made), run.study.chipset
+    model, chipset = load_model(run.made, bare=True), run.study.chipset
     chips = run.study.chips("test")
     side = int(max(chips[0].height, chips[0].width) * model.config.scale)
     count = max(1, min(WATCHED, WATCHED * WATCHED_PX**2 // side**2))

@@ -22,12 +22,14 @@ def joined_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFram
         chipset, split: those of the runs.
 
     Raises:
-        DataError: a run is missing. WeightsError: a run is of other modalities.
+        DataError: a run is missing. WeightsError: a run is of other modalities, or only some are of `tta`.
     """
     configs = {m: run.config for m, run in start.items()}
     for m, config in configs.items():
         if list(config.modalities) != [m]:
             raise WeightsError(f"{start[m]} was trained on {list(config.modalities)}, needed is {m!r} alone")
+    if len({config.tta for config in configs.values()}) > 1:
+        raise WeightsError(f"some of {[run.name for run in start.values()]} see chips turned: join runs of one `tta`")
     parts = ("modalities", "modality_mean", "modality_std")
     united = {k: {m: getattr(c, k)[m] for m, c in configs.items()} for k in parts}
     united["derived"] = {b: way for c in configs.values() for b, way in c.derived.items()}

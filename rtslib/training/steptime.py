@@ -20,7 +20,7 @@ from rtslib.training.loop import parameter_groups
 from rtslib.training.runs import Run
 
 #: Knobs that change no step's time.
-_APART = {"seed", "epochs", "freeze_epochs", "modality_dropout", *MEASURED}
+_APART = {"seed", "epochs", "freeze_epochs", "modality_dropout", "tta", *MEASURED}
 REPEATS = 5  # steps timed, after one to warm up
 
 

@@ -22,6 +22,7 @@ from rtslib.models.build import build_model
 from rtslib.models.gates import gates
 from rtslib.models.model import Model
 from rtslib.models.platt import platt
+from rtslib.models.tta import turned
 from rtslib.provenance import commit, hardware, versions
 from rtslib.training.code import code_hash
 from rtslib.training.join import join
@@ -115,7 +116,8 @@ def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
     steps = fit(model, chipset, chips, out, progress)
     memory = peak_mib()
     save_weights(run.weights, model)
-    numbers, said = _calibrated(model.to(best_device()), chipset, chips.get("val", []), run)
+    model.to(best_device())
+    numbers, said = _calibrated(turned(model) if config.tta else model, chipset, chips.get("val", []), run)
     config.updated(**numbers).save(out / "config.json")
     end = {**_end_record(model, chips, steps, out), "peak_memory_mib": memory, "calibration": said}
     end["gates"] = {name: [opened[name], size] for name, size in gates(model).items()}

@@ -15,6 +15,7 @@ from rtslib.models.decision import Decision
 from rtslib.models.detector import Detector
 from rtslib.models.model import Model
 from rtslib.models.names import common_weights, fit_weights
+from rtslib.models.tta import turned
 from rtslib.training.runs import Run
 
 #: Key of `init` for a run that all weights come from.
@@ -45,8 +46,12 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def load_model(run: Run) -> Model:
+def load_model(run: Run, bare: bool = False) -> Model:
     """Rebuild a finished run's model in evaluation mode, on the CPU.
+
+    Args:
+        run: its config says whether the model sees chips turned (`tta`).
+        bare: the model without that, to look into it.
 
     Raises:
         DataError: no such folder or no readable config in it.
@@ -56,7 +61,8 @@ def load_model(run: Run) -> Model:
     """
     model = build_model(run.config.updated(pretrained=False, zoo=""))
     fit_weights(model, load_weights(run.weights), run.weights)
-    return model.eval()
+    model.eval()
+    return turned(model) if model.config.tta and not bare else model
 
 
 def load_onto_device(run: Run) -> Model:

@@ -1,6 +1,7 @@
 """The command line end to end, and that bad input ends in one line and exit code 2."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from rtslib.data.masks import encode
 from rtslib.data.opening import open_chips
 from rtslib.errors import DataError
 from rtslib.evaluation.coco import METRICS
+from rtslib.training.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -213,6 +215,8 @@ def test_predict_takes_all_chips_where_none_is_for_testing(capsys, tmp_path, mon
         (["evaluate", "--data", "DATA"], "either --predictions or --run"),
         (["evaluate", "--data", "DATA", "--predictions", "TEXT", "--run", "TMP"], "either --predictions or"),
         (["evaluate", "--data", "DATA", "--predictions", "TEXT", "--side", "test"], "--side needs --run"),
+        (["evaluate", "--data", "DATA", "--predictions", "TEXT", "--tta"], "--tta needs --run"),
+        (["evaluate", "--map", "TEXT", "--truth", "TEXT", "--tta"], "--tta needs --run"),
         (["evaluate", "--data", "DATA", "--predictions", "OBJECT", "--json"], "expected a list"),
         (["map", "--run", "TMP", "--scene", "NONE", "--out", "NEW"], "config.json"),
         (["map", "--run", "NONE", "--scene", "TMP", "--out", "NEW"], "NONE: found no such folder"),
@@ -432,6 +436,36 @@ def test_predict_without_a_modality_says_what_to_expect(capsys, data, run, tmp_p
     message = fails(capsys, "predict", "--run", run, "--data", data, "--out", tmp_path / "c.json", "--without", "rgb")
     assert message.startswith("this model cannot run without its primary modality 'rgb'")
     assert not (tmp_path / "c.json").exists()
+
+
+def test_tta_turns_what_is_predicted_and_mapped(capsys, data, run, tmp_path):
+    """A run that is turned by its knobs needs no option, and then there is nothing to warn of."""
+    from rtslib.synthetic.scene import write_scene
+
+    fitted = "what calibrates its scores, threshold and totals was fitted without turning"
+    warned = [f"note: this run was not trained with tta=true: {fitted}"]
+    shutil.copytree(run, tmp_path / "turned")
+    Run(run).config.updated(tta=True).save(tmp_path / "turned" / "config.json")
+    for name, which, option in (("plain", run, ()), ("option", run, ("--tta",)), ("knob", tmp_path / "turned", ()),
+                                ("both", tmp_path / "turned", ("--tta",))):  # fmt: skip
+        out = tmp_path / f"{name}.json"
+        code, _, err = call(capsys, "predict", "--run", which, "--data", data, "--out", out, *option)
+        assert (code, err) == (0, warned if name == "option" else [])
+    plain, *others = ((tmp_path / f"{name}.json").read_text() for name in ("plain", "option", "knob", "both"))
+    assert len(set(others)) == 1 and plain != others[0]
+    code, out, err = call(capsys, "evaluate", "--run", run, "--data", data, "--side", "test", "--tta", "--json")
+    knob = call(capsys, "evaluate", "--run", tmp_path / "turned", "--data", data, "--side", "test", "--json")
+    assert (code, out, err) == (0, knob[1], warned) and knob[2] == []
+    scene, out = write_scene(tmp_path / "scene", 64, seed=2), tmp_path / "map"
+    args = ["map", "--run", run, "--scene", scene, "--out", out, "--window", 64, "--score", 0, "--no-pictures"]
+    args += ["--overlap", 16]
+    code, _, err = call(capsys, *args, "--tta")
+    assert (code, err) == (0, warned)
+    mark = json.loads((out / "manifest.json").read_text())["plan"]
+    assert mark["tta"] is True
+    (out / "plan.json").write_text(json.dumps(mark))  # as a map that was stopped leaves it
+    assert "cannot be resumed, as config_sha256, tta changed" in fails(capsys, *args, "--resume")
+    assert call(capsys, *args, "--tta", "--resume")[0] == 0
 
 
 def test_train_starts_from_another_run(capsys, data, run, tmp_path):

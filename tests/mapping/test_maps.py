@@ -22,6 +22,8 @@ from rtslib.data.scenes import mosaic_group, open_scene
 from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
 from rtslib.evaluation.polygons import match_polygons
 from rtslib.mapping.polygons import COLUMNS, MAP_FILE, PARQUET_FILE
+from rtslib.mapping.probability import PROBABILITY_FILE
+from rtslib.models.tta import Turned
 
 
 @pytest.fixture
@@ -94,6 +96,29 @@ def test_the_map_is_the_same_whatever_the_origin_of_the_windows(seed, shift, kno
     for shape in inner.geometry:
         meets = other[other.intersects(shape)].geometry
         assert max(shape.intersection(g).area / shape.union(g).area for g in meets) > 0.9
+
+
+class Wide(Threshold):
+    """Knows slumps that are wider than tall."""
+
+    def _one(self, image, valid):
+        found = super()._one(image, valid)
+        keep = found["masks"].any(1).sum(1) > found["masks"].any(2).sum(1)
+        return {k: v[keep] for k, v in found.items()}
+
+
+def test_turned_windows_show_what_the_model_knows_lying_otherwise(scene, tmp_path):
+    plain, turned = Wide(), Wide()
+    plain.config = turned.config = CONFIG
+    got = map_scene(plain, CONFIG, scene, tmp_path / "plain", 512, 0)
+    assert got["score"].round(5).tolist() == [0.9, 0.6]
+    got = map_scene(
+        Turned(turned.eval()), CONFIG.updated(tta=True), scene, tmp_path / "turned", 512, 0, probability=True
+    )
+    assert got["score"].round(5).tolist() == [0.45, 0.35, 0.3]  # each in four views of eight
+    assert [g.equals(TRUTH[k]) for g, k in zip(got.geometry, (0, 2, 3), strict=True)] == [True] * 3
+    with rasterio.open(tmp_path / "turned" / PROBABILITY_FILE) as file:
+        assert file.read(1)[120, 190] == round(0.35 * 255) and file.read(1)[70, 55] == 0
 
 
 def test_the_file_says_what_was_returned(scene, tmp_path):

@@ -18,11 +18,13 @@ from dask.distributed import Client, LocalCluster
 from helpers.maps import CONFIG, Slow, Threshold, blobs, map_scene, on_ground, write
 from rtslib.config import Config
 from rtslib.errors import ConfigError, DataError, MissingModalityError, OutputError, WeightsError
+from rtslib.files import read_json
 from rtslib.mapping import spreading
 from rtslib.mapping.maps import MANIFEST, PLAN_FILE, SHARDS
 from rtslib.mapping.plan import Block, Options
 from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE
 from rtslib.mapping.spreading import FromRun, Spread
+from rtslib.models.tta import Turned
 from rtslib.training.cluster import client
 from rtslib.training.runs import Run
 
@@ -91,6 +93,37 @@ def test_a_map_killed_outright_goes_on(scene, tmp_path, whole_map):
     assert 2 <= len(markers(out)) < 9
     map_scene(Threshold(), CONFIG, scene, out, resume=True, **KNOBS)
     assert (out / PARQUET_FILE).read_bytes() == whole_map
+
+
+def test_windows_turned_make_the_same_map_of_a_model_that_knows_no_up(scene, tmp_path, whole_map):
+    """A map that was begun with turned windows goes on with turned ones alone, and the other way round."""
+
+    def turned(model):
+        model.config = CONFIG
+        return Turned(model.eval())
+
+    out, tta = tmp_path / "out", CONFIG.updated(tta=True)
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(turned(Stops(60)), tta, scene, out, **KNOBS)
+    there = markers(out)
+    assert 1 <= len(there) < 9
+    with pytest.raises(OutputError, match="cannot be resumed, as config_sha256, tta changed"):
+        map_scene(Threshold(), CONFIG, scene, out, resume=True, **KNOBS)
+    got = map_scene(turned(Threshold()), tta, scene, out, resume=True, **KNOBS)
+    assert got.attrs["counts"]["blocks_resumed"] == len(there) and (out / PARQUET_FILE).read_bytes() == whole_map
+    assert read_json(out / MANIFEST)["plan"]["tta"] is True
+
+
+def test_a_worker_turns_its_windows_if_told_to(tmp_path, monkeypatch):
+    def load(run):
+        model = Threshold().eval()
+        model.config = CONFIG
+        return model
+
+    monkeypatch.setattr(spreading, "load_onto_device", load)
+    told, other = (FromRun(str(tmp_path), tta=tta)() for tta in (True, False))
+    assert isinstance(told, Turned) and isinstance(other, Threshold)
+    assert FromRun("a", "b", True) != FromRun("a", "b")  # else a worker would take what it has loaded
 
 
 def test_a_map_does_not_go_on_with_something_else(scene, tmp_path):

@@ -45,4 +45,7 @@ def test_joined_runs_answer_as_the_runs_do(data, unimodal, tmp_path):
     assert (tmp_path / "decision.previous" / "model.pt").stat().st_mtime_ns == before
     with pytest.raises(WeightsError, match="needed is 'terrain' alone"):
         joined_recipe({"rgb": starts["rgb"], "terrain": starts["rgb"]}, chips, split)
+    other["terrain"].config.updated(tta=True).save(tmp_path / "terrain" / "config.json")
+    with pytest.raises(WeightsError, match=r"some of \['rgb', 'terrain'\] see chips turned"):
+        joined_recipe(other, chips, split)
     assert Config.load(starts["rgb"].folder / "config.json").temperature > 0

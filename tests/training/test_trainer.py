@@ -19,9 +19,13 @@ from rtslib.data.splits import load_split
 from rtslib.errors import NonFiniteLossError, OutputError, WeightsError
 from rtslib.files import read_json
 from rtslib.models.build import build_model
+from rtslib.models.detector import Detector
+from rtslib.models.platt import unplatt
 from rtslib.models.strategies import STRATEGIES
+from rtslib.models.tta import Turned
 from rtslib.training.logs import read_log
 from rtslib.training.loop import Lit, averaging_decay, parameter_groups, rate
+from rtslib.training.prediction import predict
 from rtslib.training.runs import Run
 from rtslib.training.trainer import train
 from rtslib.training.weights import initialise, load_model, load_weights
@@ -305,7 +309,6 @@ def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatc
     model, found = load_model(Run(run)), Run(run).config
     assert found.temperature == 2.0 and "temperature 2.000, shift 0.500, fitted on" in Run(run).record["calibration"]
     chips = open_chips(data)
-    from rtslib.training.prediction import predict
 
     scaled = [r["score"] for r in predict(model, chips, chips.chips[:2])]
     split = load_split(run / "split.csv", chips)
@@ -321,6 +324,29 @@ def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatc
     alone = train(chips, tmp_path / "alone", config(data, "terrain", epochs=1, val_fraction=0.0), progress=False)
     assert not (alone / "predictions_val.json").exists() and not Run(alone).ledger.exists()
     assert Run(alone).config.temperature == 1.0 and "no validation side" in Run(alone).record["calibration"]
+
+
+def test_a_run_that_sees_chips_turned_is_calibrated_so(data, tmp_path, monkeypatch):
+    """It trains as others do; the model that is loaded is turned and says on validation chips what the run has kept."""
+    fitted = []
+    monkeypatch.setattr("rtslib.training.trainer.fit_platt", lambda *rows: fitted.append(rows) or (2.0, 0.5))
+    chips, knobs = open_chips(data), config(data, "terrain", epochs=1, score_thresh=0.0, val_fraction=0.4)
+    plain = Run(train(chips, tmp_path / "plain", knobs, progress=False))
+    run = Run(train(chips, tmp_path / "turned", knobs.updated(tta=True), progress=False))
+    weights = [load_weights(r.weights) for r in (plain, run)]
+    assert list(weights[0]) == list(weights[1]) and all(weights[0][k].equal(weights[1][k]) for k in weights[0])
+    model, bare = load_model(run), load_model(run, bare=True)
+    assert isinstance(model, Turned) and not model.training and not model.model.training
+    assert isinstance(bare, Detector) and bare.config == run.config == model.config and run.config.temperature == 2.0
+    split = load_split(run.folder / "split.csv", chips)
+    val = [c for c in chips.chips if c.id in set(split["chip"][split["side"] == "val"])]
+    kept = read_json(run.predictions("val"))
+    assert len(kept) and kept != read_json(plain.predictions("val"))
+    for a, b in zip(kept, predict(model, chips, val), strict=True):
+        assert a["segmentation"] == b["segmentation"] and a["score"] == pytest.approx(b["score"], abs=1e-6)
+    raw = [unplatt(torch.tensor([r["score"] for r in kept]), 2.0, 0.5), torch.tensor(fitted[1][0])]
+    torch.testing.assert_close(*(x.sort().values.float() for x in raw), atol=1e-5, rtol=1e-4)
+    assert plain.record["parameters"] == run.record["parameters"] and plain.record["key"] != run.record["key"]
 
 
 def test_scores_are_calibrated_where_the_model_trained(data, tmp_path, monkeypatch):
