@@ -1,6 +1,6 @@
 """Opening: which layout a folder of chips keeps to, and its one face for the rest of the library.
 
-A layout is one file in `rtslib/data/layouts/` and one entry here. The three are told apart by files that only they
+A layout is one file in `rtslib/data/layouts/` and one entry here. They are told apart by files that only they
 have; a folder that looks like none of them, or like two, is refused.
 """
 
@@ -12,20 +12,25 @@ from rtslib.data.chips import ChipSet
 from rtslib.data.layouts.challenge import open_challenge
 from rtslib.data.layouts.coco import open_coco
 from rtslib.data.layouts.geotiff import open_geotiff
+from rtslib.data.layouts.plain import open_plain
 from rtslib.errors import DataError
 
 
 class Layout(NamedTuple):
-    """How a layout is known (paths that must all exist), said to a person, and opened."""
+    """How a layout is known (paths that must all exist, one that must not), said to a person, and opened."""
 
     marks: tuple[str, ...]
     said: str
     opener: Callable[[Path], ChipSet]
+    unless: tuple[str, ...] = ()
 
+
+_MARKS = ("instances.json", "chips.csv", "metadata/band_names.json")
 
 LAYOUTS = {
     "challenge": Layout(("metadata/band_names.json",), "metadata/band_names.json (challenge release)", open_challenge),
     "coco": Layout(("images", "instances.json"), "images/ with instances.json (RGB and COCO)", open_coco),
+    "plain": Layout(("images",), "images/ alone (RGB without labels)", open_plain, unless=_MARKS),
     "geotiff": Layout(("chips.csv",), "chips.csv (co-registered GeoTIFFs)", open_geotiff),
 }
 
@@ -45,7 +50,11 @@ def open_chips(folder: str | Path) -> ChipSet:
     root = Path(folder)
     if not root.is_dir():
         raise DataError(root, "a file" if root.exists() else "no such folder", "a folder of chips")
-    found = [layout for layout in LAYOUTS.values() if all((root / mark).exists() for mark in layout.marks)]
+    found = [
+        layout for layout in LAYOUTS.values()
+        if all((root / mark).exists() for mark in layout.marks)
+        and not any((root / mark).exists() for mark in layout.unless)
+    ]  # fmt: skip
     if len(found) != 1:
         what = "marks of more than one layout: " + " and ".join(layout.said for layout in found)
         expected = "; ".join(layout.said for layout in LAYOUTS.values())

@@ -11,6 +11,7 @@ modules is `rtslib.models.detectron2.model`.
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
@@ -21,7 +22,7 @@ from rtslib.models.cascade import CascadeHeads
 from rtslib.models.mask_head import MaskHead
 from rtslib.models.pixels import alike, chip_detections, network_input, network_targets
 from rtslib.models.rpn import build_rpn
-from rtslib.models.semantic import SemanticBranch, semantic_loss
+from rtslib.models.semantic import SemanticBranch, agreed, component_boxes, semantic_loss
 from rtslib.models.trunk import Trunk
 
 LEVELS = ("0", "1", "2", "3")  # torchvision's names of P2-P5
@@ -74,6 +75,7 @@ class Detector(Trunk):
         listed, features, levels, segmented = self._features(batch)
         targets, sizes = network_targets(batch["targets"], self.config.scale), listed.image_sizes
         proposals, losses = self.rpn(listed, features, targets)
+        proposals = self._more(proposals, segmented, sizes)
         boxes, matches = self.heads.sample(proposals, targets)
         losses |= self.heads.losses(levels, boxes, sizes, targets)
         losses["loss_mask"] = self.mask_head.loss(levels, boxes, matches, targets)
@@ -91,12 +93,23 @@ class Detector(Trunk):
         return ImageList(next(iter(images.values())), sizes), features, [features[k] for k in LEVELS], segmented
 
     def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        listed, features, levels, _ = self._features(batch)
+        listed, features, levels, segmented = self._features(batch)
         sizes = listed.image_sizes
-        proposals, _ = self.rpn(listed, features)
+        proposals = self._more(self.rpn(listed, features)[0], segmented, sizes)
         found = self.heads.detect(levels, proposals, sizes)
         logits = self.mask_head(levels, [f["boxes"] for f in found]).split([len(f["boxes"]) for f in found])
-        return [
-            chip_detections(f["boxes"], f["scores"], mask.sigmoid(), size, self.config)
-            for f, mask, size in zip(found, logits, batch["sizes"], strict=True)
-        ]
+        out = []
+        for i, (f, mask, size) in enumerate(zip(found, logits, batch["sizes"], strict=True)):
+            probs, scores = mask.sigmoid(), f["scores"]
+            if segmented is not None:
+                probs, scores = agreed(probs, scores, f["boxes"], segmented[i])
+            order = scores.argsort(descending=True, stable=True)
+            out.append(chip_detections(f["boxes"][order], scores[order], probs[order], size, self.config))
+        return out
+
+    @staticmethod
+    def _more(proposals: list[Tensor], segmented: Tensor | None, sizes: list[tuple[int, int]]) -> list[Tensor]:
+        """Add the semantic branch's proposals, where there is one."""
+        if segmented is None:
+            return proposals
+        return [torch.cat(both) for both in zip(proposals, component_boxes(segmented, sizes), strict=True)]

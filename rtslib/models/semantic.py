@@ -12,15 +12,24 @@ probability and v which cells belong to the chip:
 
     loss = BCE(s, t) + 1 - (2 sum p t + 1) / (sum p + sum t + 1)        over v, Dice a chip
 
+What the branch sees as one piece is a proposal, too: the boxes of connected cells above `THRESHOLDS` join those of the
+proposal network, in training and after. And a detection has to agree with it: with m its mask's probabilities and c its
+class score,
+
+    m' = sqrt(m p)        c' = sqrt(c mean of p over m' >= 1/2)
+
 Source: Chen et al. 2019, HTC, arXiv 1901.07518 (branch, and features that go to the heads); Milletari et al. 2016,
 arXiv 1606.04797 (Dice). Differs: features are added to the pyramid, so that proposals see them too, instead of being
 pooled anew for every box; Dice beside cross-entropy, as slumps fill a hundredth of the ground; GroupNorm, as batches
-are small. E starts at 0: the detector starts as the one without.
+are small; proposals and agreement are not in HTC. E starts at 0: what heads read starts as without the branch.
 """
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import roi_align
 
 from rtslib.config import Config
 from rtslib.models.cascade import conv_stack
@@ -28,6 +37,8 @@ from rtslib.models.cascade import conv_stack
 STRIDE = 4  # of the branch's map
 CONVS = 2
 PRIOR = 0.02  # share of slump that the branch starts from
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7)  # of probabilities whose connected cells are proposals
+MOST = 50  # proposals a chip from the branch, the largest ones
 
 
 class SemanticBranch(nn.Module):
@@ -102,3 +113,45 @@ def shares(masks: Tensor, size: tuple[int, int], cells: torch.Size) -> tuple[Ten
     union[1, : size[0], : size[1]] = 1.0
     pooled = F.avg_pool2d(union[None], STRIDE)[0]
     return pooled[0], pooled[1]
+
+
+@torch.no_grad()
+def component_boxes(logits: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    """Return the boxes of 8-connected cells above each of `THRESHOLDS`.
+
+    Args:
+        logits: (B, H/4, W/4).
+        sizes: (h, w) of each chip in the network input; cells beyond are left out.
+
+    Returns:
+        Per chip (n, 4) xyxy px of the network input, n at most `MOST`.
+    """
+    out = []
+    for s, (h, w) in zip(logits.sigmoid(), sizes, strict=True):
+        p = s[: -(-h // STRIDE), : -(-w // STRIDE)].cpu().numpy()
+        pieces = [piece for t in THRESHOLDS for piece in ndimage.find_objects(ndimage.label(p > t, np.ones((3, 3)))[0])]
+        boxes = [[x.start, y.start, x.stop, y.stop] for y, x in pieces]
+        found = torch.tensor(boxes, dtype=torch.float32, device=logits.device).reshape(-1, 4) * STRIDE
+        found = torch.minimum(found, found.new_tensor([w, h, w, h]))
+        area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
+        out.append(found[area.argsort(descending=True, stable=True)[:MOST]])
+    return out
+
+
+def agreed(masks: Tensor, scores: Tensor, boxes: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring one chip's detections into agreement with the semantic branch.
+
+    Args:
+        masks: (n, s, s) probabilities of cells of each box; scores: (n,).
+        boxes: (n, 4) xyxy px of the network input.
+        logits: (H/4, W/4) of the chip.
+
+    Returns:
+        Masks and scores of the same shapes, by the formulas of the module.
+    """
+    rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1)
+    p = roi_align(logits.sigmoid()[None, None], rois, masks.shape[-1], 1 / STRIDE, 2, aligned=True)[:, 0]
+    masks = (masks * p.clamp(0, 1)).sqrt()
+    inside = (masks >= 0.5).float()
+    mean = (p * inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1)
+    return masks, (scores * mean.clamp(0, 1)).sqrt()

@@ -5,6 +5,7 @@ cross-validation, by fold, whatever folder its tables and figures go to. So note
 find each other's runs. A run that is finished is recognised (`rtslib.training.trainer.obtain`) and not repeated.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -87,7 +88,7 @@ class Study:
     @cached_property
     def split(self) -> pd.DataFrame:
         """Columns chip, name, group, side; of rasters the largest site is on the test side, to be mapped."""
-        sizes = self.knobs("pretrain")
+        sizes = Config.make({k: v for k, v in self._given("pretrain").items() if k != "steps"})
         if self.fold is not None:
             split = fold_split(folds_by_group(self.chipset, FOLDS, self.seed), self.fold, sizes.val_fraction, self.seed)
         else:
@@ -126,9 +127,21 @@ class Study:
         return chips
 
     def knobs(self, stage: str, **values: Any) -> Config:
-        """Return the config of a stage (pretrain, finetune, transfer): the profile's, and the layout's."""
-        for_layout = self.settings.get("layouts", {}).get(self.chipset.layout, {})
-        return Config.make({**self.settings[stage], **for_layout, **values})
+        """Return the config of a stage (pretrain, finetune, transfer): the profile's, and the layout's.
+
+        A profile counts in optimiser `steps`, as sets differ in size a hundredfold; they become the nearest number of
+        epochs of this split's training side, 1 or more.
+        """
+        knobs = {**self._given(stage), **values}
+        steps = knobs.pop("steps", None)
+        config = Config.make(knobs)
+        if steps is None:
+            return config
+        return config.updated(epochs=max(1, round(steps / math.ceil(len(self.chips("train")) / config.batch_size))))
+
+    def _given(self, stage: str) -> dict[str, Any]:
+        """What the profile says of a stage, with what it says of the chips' layout."""
+        return {**self.settings[stage], **self.settings.get("layouts", {}).get(self.chipset.layout, {})}
 
     def run(self, name: str, seed: int | None = None) -> "StudyRun":
         """Return a run of the plan, trained with a seed (that of the study if None), whether it is made or not.

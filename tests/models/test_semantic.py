@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from rtslib.config import Config
-from rtslib.models.semantic import PRIOR, SemanticBranch, semantic_loss, shares
+from rtslib.models.semantic import (
+    PRIOR,
+    THRESHOLDS,
+    SemanticBranch,
+    agreed,
+    component_boxes,
+    semantic_loss,
+    shares,
+)
 
 
 def target(mask):
@@ -50,3 +58,26 @@ def test_shapes_and_start():
     assert logits.shape == (2, 16, 24) and [a.shape for a in added] == [x.shape for x in levels]
     assert all(a.eq(0).all() for a in added)  # the detector starts as the one without
     assert logits.sigmoid().mean().item() == pytest.approx(PRIOR, rel=0.3)
+
+
+def test_pieces_become_boxes_in_pixels_of_the_input():
+    logits = torch.full((2, 8, 12), -9.0)
+    logits[0, 1:3, 2:5] = 9.0
+    logits[0, 3, 5] = 9.0  # touches by a corner: the same piece
+    logits[0, 6, 9:12] = 0.0  # probability 0.5: above the two lower thresholds alone
+    found = component_boxes(logits, [(32, 48), (32, 48)])
+    sure, unsure = [8.0, 4.0, 24.0, 16.0], [36.0, 24.0, 48.0, 28.0]
+    assert sorted(found[0].tolist()) == [sure] * len(THRESHOLDS) + [unsure] * 2
+    assert found[1].shape == (0, 4)
+    assert component_boxes(logits[:1], [(26, 40)])[0].max() == 40  # boxes end with the chip
+
+
+def test_detections_have_to_agree_with_the_branch():
+    logits = torch.full((8, 8), -20.0)
+    logits[:, :4] = 20.0
+    boxes = torch.tensor([[0.0, 0, 16, 32], [20.0, 0, 32, 32]])
+    masks, scores = agreed(torch.full((2, 28, 28), 0.81), torch.tensor([0.64, 0.64]), boxes, logits)
+    assert masks[0, :, :20].mean().item() == pytest.approx(0.9, abs=0.01) and masks[1].max() < 0.01
+    assert scores[0].item() == pytest.approx(0.8, abs=0.03) and scores[1] < 0.01
+    none = agreed(torch.zeros(0, 28, 28), torch.zeros(0), torch.zeros(0, 4), logits)
+    assert none[0].shape == (0, 28, 28) and none[1].shape == (0,)

@@ -37,7 +37,7 @@ def open_coco(root: Path) -> ChipSet:
         path = image_path(root / "images", entry.file_name, where, "images/")
         if path in files:
             raise DataError(where, f"file_name {entry.file_name!r} a second time", "each file listed once")
-        _check_header(path, entry.height, entry.width)
+        check_header(path, entry.height, entry.width)
         files.add(path)
         group = source_of(path.stem)
         chips.append(Chip(number, path.stem, (path,), entry.height, entry.width, group, "train", labelled=True))
@@ -63,7 +63,7 @@ def read_image(chip: Chip) -> np.ndarray:
         DataError: the file is damaged or has changed since the folder was opened.
     """
     path = chip.files[0]
-    _check_header(path, chip.height, chip.width)
+    check_header(path, chip.height, chip.width)
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image)
@@ -73,8 +73,8 @@ def read_image(chip: Chip) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
 
 
-def _check_header(path: Path, height: int, width: int) -> None:
-    """Check format, mode and size of an image without decoding it."""
+def check_header(path: Path, height: int, width: int) -> None:
+    """Check format, mode and size (px) of an image without decoding it. Raises DataError."""
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
             mode, size = image.mode, (image.height, image.width)
