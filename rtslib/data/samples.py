@@ -5,9 +5,9 @@ A *sample* keeps physical units; the model normalises with statistics of the tra
 modality when all of the modality's bands are finite there, so a void in the elevation model leaves the
 image usable.
 
-Augmentation: the eight flips and quarter turns of the square (dihedral group D4), as aerial imagery has
-no up; photometric jitter on the true-colour bands, as seasons and sensors differ; a random crop, where slumps
-are small and chips are large; modalities that are missing (`rtslib.data.missing`).
+Augmentation, in this order: a random crop and scale; slumps of another chip (`rtslib.data.paste`), after the crop so
+that they are seen; the eight flips and quarter turns of the square and photometric jitter (`rtslib.data.augment`);
+modalities that are missing (`rtslib.data.missing`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from rtslib.bands import check_modalities
-from rtslib.data.augment import IMAGERY, crop_window, cropped, jittered, turned
+from rtslib.bands import BANDS, check_modalities
+from rtslib.data.augment import IMAGERY, framed, jittered, turned, zoom_factor
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.masks import decode
 from rtslib.data.missing import draw, hide
+from rtslib.data.paste import DONORS, paste
 
 
 class ChipDataset(torch.utils.data.Dataset):
@@ -32,8 +33,8 @@ class ChipDataset(torch.utils.data.Dataset):
         `target`, for labelled chips only: `boxes` float32 (N, 4) xyxy px along the outer pixel edges,
         `labels` int64 (N,) all 1, `masks` bool (N, H, W). N may be 0.
 
-    With `augment`, a sample depends on (seed, epoch, index) alone, in whichever process it is made; the
-    epoch lives in shared memory, so `set_epoch` reaches persistent DataLoader workers. All modalities
+    With `augment`, a sample of these chips depends on (seed, epoch, index) alone, in whichever process it is made;
+    the epoch lives in shared memory, so `set_epoch` reaches persistent DataLoader workers. All modalities
     turn together; chips that are not square lie the same way throughout an epoch, and turned in the next.
     Shaded relief shows the sun from the north-west and a turned one does not; that is accepted, since
     slumps face any way and a fixed sun would tie their look to their aspect.
@@ -45,10 +46,15 @@ class ChipDataset(torch.utils.data.Dataset):
         augment: turn, flip and jitter.
         cache: keep the pixels read in memory (each worker process keeps its own).
         seed: of the augmentation.
-        crop: px a side that augmented chips are cut to, see `crop_window`; 0: whole chips.
+        crop: px a side that augmented chips are cut to, see `rtslib.data.augment.framed`; 0: whole chips.
         dropout: chance that a modality is hidden from an augmented chip, see `rtslib.data.missing.draw`.
         hidden: modality -> part (`rtslib.data.missing.PARTS`) that is hidden from every chip. The bands of one
             that is hidden on the whole chip need not be there.
+        crop_slumps: share of crops that are to hold a pixel of a slump, or a hard place.
+        scale_jitter: x: augmented chips are resized by a factor in [1 - x, 1 / (1 - x)], their crops to `crop` px.
+        paste: chance that an augmented, labelled chip gets slumps of another one of `chips`.
+        jitter, hue: of `rtslib.data.augment.jittered`.
+        hard: chip id -> (row, column) px of places to crop around, see `rtslib.data.augment.crop_window`.
 
     Raises:
         ConfigError: a modality needs a band that the data does not have.
@@ -57,7 +63,9 @@ class ChipDataset(torch.utils.data.Dataset):
     def __init__(
         self, chipset: ChipSet, chips: Sequence[Chip], modalities: Mapping[str, Sequence[str]], augment: bool = False,
         cache: bool = True, seed: int = 0, crop: int = 0, dropout: float = 0.0,
-        hidden: Mapping[str, str] | None = None,
+        hidden: Mapping[str, str] | None = None, crop_slumps: float = 2 / 3, scale_jitter: float = 0.0,
+        paste: float = 0.0, jitter: float = 1.0, hue: float = 0.0,
+        hard: Mapping[int, Sequence[tuple[int, int]]] | None = None,
     ) -> None:  # fmt: skip
         self.chipset, self.chips = chipset, tuple(chips)
         self.hidden = dict(hidden or {})
@@ -66,9 +74,14 @@ class ChipDataset(torch.utils.data.Dataset):
         self._void = {m: len(modalities[m]) for m in modalities if m in gone}
         self._order = list(modalities)
         self.augment, self.seed, self.crop, self.dropout = augment, seed, crop, dropout
+        self.crop_slumps, self.scale_jitter, self.jitter, self.hue = crop_slumps, scale_jitter, jitter, hue
+        self.paste, self.hard = paste, dict(hard or {})
+        self._donors = [c for c in self.chips if chipset.instances.get(c.id)]
         self._bands = tuple(dict.fromkeys(b for bands in self.modalities.values() for b in bands))
         self._of = {m: [self._bands.index(b) for b in bands] for m, bands in self.modalities.items()}
         self._imagery = [k for k, b in enumerate(self._bands) if b in IMAGERY]
+        known = (BANDS.get(b) for b in self._bands)
+        self._limits = np.array([(b.low, b.high) if b else (-np.inf, np.inf) for b in known], dtype=np.float32)
         self._cache: dict[int, np.ndarray] | None = {} if cache else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -85,15 +98,7 @@ class ChipDataset(torch.utils.data.Dataset):
         pixels, masks = self._pixels(chip), self._masks(chip)
         if self.augment:
             rng = np.random.default_rng([self.seed, int(self._epoch), index % len(self)])
-            if self.crop:
-                pixels, masks = cropped(pixels, masks, crop_window(masks, self.crop, rng))
-            turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-            if (
-                pixels.shape[1] != pixels.shape[2]
-            ):  # in one epoch all lie the same way: mixed batches would be half padding
-                turns = turns // 2 * 2 + int(self._epoch) % 2
-            pixels, masks = turned(pixels, turns, flip), turned(masks, turns, flip)
-            pixels[self._imagery] = jittered(pixels[self._imagery], rng)
+            pixels, masks = self._augmented(chip, pixels, masks, rng)
         finite = np.isfinite(pixels)
         valid = {m: finite[k].all(axis=0) for m, k in self._of.items()}
         images = {m: torch.from_numpy(np.where(valid[m], pixels[k], 0)) for m, k in self._of.items()}
@@ -113,6 +118,24 @@ class ChipDataset(torch.utils.data.Dataset):
             labels = torch.ones(len(masks), dtype=torch.int64)
             sample["target"] = {"boxes": boxes, "labels": labels, "masks": torch.from_numpy(masks)}
         return sample
+
+    def _augmented(
+        self, chip: Chip, pixels: np.ndarray, masks: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return new pixels float32 (B, h, w) and masks bool (n, h, w): cut, pasted, turned and lit as `rng` says."""
+        zoom = zoom_factor(self.scale_jitter, rng) if self.scale_jitter else 1.0
+        pixels, masks = framed(pixels, masks, self.crop, zoom, rng, self.crop_slumps, self.hard.get(chip.id, ()))
+        if self.paste and chip.labelled and rng.random() < self.paste:
+            others = [c for c in self._donors if c.id != chip.id]
+            drawn = rng.choice(len(others), min(DONORS, len(others)), replace=False) if others else ()
+            donors = ((self._pixels(others[k]), self._masks(others[k])) for k in drawn)
+            pixels, masks = paste(pixels, masks, donors, self._limits, self.scale_jitter, rng)
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        if pixels.shape[1] != pixels.shape[2]:  # in one epoch all lie the same way: mixed batches would be half padding
+            turns = turns // 2 * 2 + int(self._epoch) % 2
+        pixels, masks = turned(pixels, turns, flip), turned(masks, turns, flip)
+        pixels[self._imagery] = jittered(pixels[self._imagery], rng, self.jitter, self.hue)
+        return pixels, masks
 
     def _pixels(self, chip: Chip) -> np.ndarray:
         """Return the needed bands, float32 (B, H, W), NaN = nodata; not to be written to."""

@@ -245,7 +245,8 @@ def _loaders(
     """Return the loader of the training side; that of the validation side and its COCO truth, if it is to be scored."""
     data = ChipDataset(
         chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
-        crop=config.crop, dropout=config.modality_dropout,
+        crop=config.crop, dropout=config.modality_dropout, crop_slumps=config.crop_slumps,
+        scale_jitter=config.scale_jitter, paste=config.paste, jitter=config.jitter, hue=config.hue,
     )  # fmt: skip
     shared: dict[str, Any] = {
         "collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available(),

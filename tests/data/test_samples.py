@@ -1,7 +1,5 @@
 """Samples, batches, augmentation and statistics of chips, on hand-made chip sets."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,35 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.chip_folders import write_challenge
+from helpers.memory import chip_set
 from rtslib.data.augment import jittered, turned
-from rtslib.data.chips import Chip, ChipSet, Instance
-from rtslib.data.masks import encode
 from rtslib.data.opening import open_chips
 from rtslib.data.samples import ChipDataset, boxes_of, collate
 from rtslib.data.statistics import STD_FLOOR, band_statistics
 from rtslib.errors import ConfigError, DataError
 
-BANDS = ("red", "green", "blue", "ndvi", "relative_elevation")
 MODALITIES = {"rgb": ("red", "green", "blue"), "terrain": ("relative_elevation",), "mix": ("ndvi", "red")}
-
-
-def chip_set(pixels, masks=(), labelled=True):
-    """A chip set in memory: a list of (B, H, W) arrays, and for each a list of bool masks."""
-    chips = tuple(
-        Chip(k + 1, f"c{k}", (Path(f"c{k}.npz"),), *p.shape[1:], f"g{k}", "train", labelled)
-        for k, p in enumerate(pixels)
-    )
-    masks = list(masks) or [[]] * len(pixels)
-    found = {c.id: tuple(Instance.from_rle(encode(m)) for m in its) for c, its in zip(chips, masks)}
-    reads = []
-
-    def read(chip):
-        reads.append(chip.id)
-        return np.array(pixels[chip.id - 1], dtype=np.float32)
-
-    found = found if labelled else {}
-    made = ChipSet(Path("memory"), "challenge", BANDS, chips, found, 0, (), False, read, ())
-    return made, reads
 
 
 def corner(shape=(6, 8), rows=slice(1, 3), columns=slice(2, 7)):
