@@ -61,9 +61,7 @@ class Config(BaseModel):
     backbone: BackboneName = "tiny"  # MViTv2 by size, or a network of timm's (models/timm_branch.py)
     windows: bool = True  # MViTv2: attention in windows outside the last block of each stage
     mvit_like: Literal["timm", "detectron2"] = "timm"  # whose attention its weights know
-    pretrained: bool = (
-        False  # start branches from ImageNet weights (lite0: installed; others: hub or cache)
-    )
+    pretrained: bool = False  # start branches from ImageNet weights (lite0: installed; others: hub or cache)
     zoo: str = ""  # a detectron2 checkpoint (.pkl, .pth) to start branches, pyramid and heads from
     drop_path: float = Field(0.1, ge=0, lt=1)  # stochastic depth, linearly increasing
     checkpoint: bool = False  # recompute activations in the backward pass: less memory, about 30 % slower

@@ -221,7 +221,12 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
         precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
     with warnings.catch_warnings():
-        for known in ("does not have many workers", "have no `val_dataloader`", "LeafSpec.*is deprecated", "in eval mode at the start"):
+        for known in (
+            "does not have many workers",
+            "have no `val_dataloader`",
+            "LeafSpec.*is deprecated",
+            "in eval mode at the start",
+        ):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
         trainer = L.Trainer(
             default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,

@@ -146,6 +146,26 @@ def test_coco_folder(tmp_path):
     assert chips.modalities() == {"rgb": ("red", "green", "blue")}
 
 
+def test_images_alone_are_chips_to_predict_on(tmp_path):
+    write_coco(tmp_path)
+    (tmp_path / "instances.json").unlink()
+    chips = open_chips(tmp_path)
+    assert (chips.layout, chips.bands, len(chips.chips)) == ("plain", ("red", "green", "blue"), 3)
+    assert [c.id for c in chips.chips] == [1, 2, 3] and [c.name for c in chips.chips] == sorted(
+        c.name for c in chips.chips
+    )
+    assert not any(c.labelled for c in chips.chips) and {c.part for c in chips.chips} == {"test"}
+    assert chips.read(chips.chips[0]).dtype == np.float32 and "no instances.json" in chips.notes[0]
+    twin = next((tmp_path / "images").iterdir())
+    Image.new("RGB", (4, 4)).save(twin.with_suffix(".png" if twin.suffix != ".png" else ".jpg"))
+    with pytest.raises(DataError, match="each name once"):
+        open_chips(tmp_path)
+    for path in (tmp_path / "images").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="no image"):
+        open_chips(tmp_path)
+
+
 def test_polygons_rle_and_uncompressed_rle_give_the_same_mask(tmp_path):
     write_coco(tmp_path)
     mask = box_mask(20, 30, 2, 3, 4, 5)

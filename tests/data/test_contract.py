@@ -350,15 +350,14 @@ def test_the_way_out_is_named(tmp_path):
         open_chips(tmp_path / "b")
 
 
-@pytest.mark.parametrize("name", ["missing", "file", "empty", "half"])
+@pytest.mark.parametrize("name", ["missing", "file", "empty"])
 def test_folder_of_no_layout(tmp_path, name):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "half" / "images").mkdir(parents=True)  # images/ without instances.json
     found = {"missing": "no such folder", "file": "a file"}.get(name, "none of the known layouts")
     expected = "a folder of chips" if name in ("missing", "file") else "images/ with instances.json"
     refused(tmp_path / name, name, found, expected)
-    if name in ("empty", "half"):
+    if name == "empty":
         refused(tmp_path / name, name, found, "metadata/band_names.json")
         refused(tmp_path / name, name, found, "chips.csv")
 

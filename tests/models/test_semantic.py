@@ -4,15 +4,7 @@ import pytest
 import torch
 
 from rtslib.config import Config
-from rtslib.models.semantic import (
-    PRIOR,
-    THRESHOLDS,
-    SemanticBranch,
-    agreed,
-    component_boxes,
-    semantic_loss,
-    shares,
-)
+from rtslib.models.semantic import PRIOR, THRESHOLDS, SemanticBranch, agreed, component_boxes, semantic_loss, shares
 
 
 def target(mask):

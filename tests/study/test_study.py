@@ -1,6 +1,7 @@
 """A study: its chips and split, its runs found again, and their scores."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,6 +108,15 @@ def test_knobs_follow_the_layout(monkeypatch):
     monkeypatch.setattr(rtslib.config, "PROFILES", {"mini": profile}, raising=False)
     assert with_chips(layout="geotiff").knobs("finetune", seed=7) == Config(epochs=4, scale=2, seed=7)
     assert with_chips(layout="coco").knobs("pretrain", seed=7) == Config(epochs=3, seed=7)
+
+
+def test_steps_of_a_profile_become_the_nearest_number_of_epochs(study, monkeypatch):
+    train = len(study.chips("train"))
+    mini = rtslib.config.PROFILES["mini"]
+    stage = {k: v for k, v in TINY.items() if k != "epochs"} | {"batch_size": 2}
+    monkeypatch.setitem(rtslib.config.PROFILES, "mini", {**mini, "pretrain": {**stage, "steps": 10}})
+    assert study.knobs("pretrain").epochs == round(10 / math.ceil(train / 2)) > 0
+    assert study.knobs("pretrain", steps=1).epochs == 1
 
 
 def test_the_split_is_as_the_layout_asks(study, monkeypatch):
