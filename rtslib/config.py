@@ -194,24 +194,29 @@ def parse_pairs(pairs: Iterable[str], option: str = "--set") -> dict[str, Any]:
     return values
 
 
-# A model that learns on two CPU cores: narrow pyramid and heads, few proposals, two RoIAlign points a bin.
+# A model that learns on two CPU cores: narrow pyramid and heads, few proposals, two RoIAlign points a bin, and small
+# batches, as many small steps teach more than few large ones of the same chips (results/corrections.md).
 _NANO: dict[str, Any] = {
     "backbone": "nano", "drop_path": 0.0, "fpn_channels": 64, "head_channels": 64, "head_convs": 1, "head_fc": 128,
-    "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 16, "roi_sampling": 2,
-    "batch_size": 8, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.3,
+    "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 16, "roi_sampling": 2, "semantic": 1.0,
+    "batch_size": 4, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.3,
 }  # fmt: skip
 _SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1}
-_GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN"}
+_GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN", "semantic": 1.0}
 
-# Minutes on two CPU cores; `overnight` has the same models and ten times as many epochs.
+# On real chips: weights from elsewhere, chips enlarged so that a slump of 30 px covers anchors and cells, crops around
+# slumps, and steps of two crops. Slumps of 10 m pixels are smaller than those of 4 m.
+_REAL: dict[str, Any] = {"backbone": "lite0", "pretrained": True, "batch_size": 2}
+_LAYOUTS: dict[str, Any] = {
+    "geotiff": {**_REAL, "scale": 3.0, "crop": 64, "anchor_sizes": [12, 24, 48, 96, 192], "test_fraction": 0.2},
+    "coco": {**_REAL, "scale": 3.0, "crop": 96},
+}  # fmt: skip
+
+# Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours.
 _QUICK: dict[str, Any] = {
     "chips": 320, "size": 96, "scene": 768,
-    "pretrain": {**_NANO, "epochs": 4}, "finetune": {**_NANO, "epochs": 3, "fusion_lr": 2.0},
-    "transfer": {**_NANO, "epochs": 5},
-    "layouts": {  # scale 2.5 brings 10 m pixels to the landscape's 4 m
-        "geotiff": {"scale": 2.5, "crop": 50, "batch_size": 4, "epochs": 4, "lr": 1e-3, "test_fraction": 0.2},
-        "coco": {"crop": 128},
-    },
+    "pretrain": {**_NANO, "steps": 200}, "finetune": {**_NANO, "steps": 150, "fusion_lr": 2.0},
+    "transfer": {**_NANO, "steps": 240}, "layouts": _LAYOUTS,
 }  # fmt: skip
 
 #: Notebook profiles: size of the embedded landscape (chips, px a side) and of its scene (px a side), knobs of
@@ -226,9 +231,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "quick": _QUICK,
     "overnight": {
         **_QUICK, "landscape": "quick",
-        "pretrain": {**_NANO, "epochs": 40}, "finetune": {**_NANO, "epochs": 30, "fusion_lr": 2.0},
-        "transfer": {**_NANO, "epochs": 50},
-        "layouts": {**_QUICK["layouts"], "geotiff": {**_QUICK["layouts"]["geotiff"], "epochs": 40}},
+        "pretrain": {**_NANO, "steps": 6000}, "finetune": {**_NANO, "steps": 4000, "fusion_lr": 2.0},
+        "transfer": {**_NANO, "steps": 6000},
     },
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,

@@ -129,7 +129,11 @@ def _known(model: Model, run: Run, grounds: Sequence[int], options: Options, sid
 
 
 def measure_grounds(run: str | Path, out: str | Path) -> None:
-    """Write the three tables, charts and manifest, and say what they say. Raises DataError, WeightsError: not a finished run."""
+    """Write the three tables, charts and manifest, and say what they say.
+
+    Raises:
+        DataError, WeightsError: not a finished run.
+    """
     tables, made = Path(out) / "tables", Run(Path(run))
     for name, make in (("swallow", swallow_table), ("windows", window_table), ("totals", totals_table)):
         start = time.monotonic()

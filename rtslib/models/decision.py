@@ -21,6 +21,7 @@ from rtslib.config import Config
 from rtslib.errors import ConfigError
 from rtslib.models.detector import Detector
 from rtslib.models.model import Model
+from rtslib.models.overlap import mask_nms
 from rtslib.models.platt import platt
 
 
@@ -73,18 +74,6 @@ class Decision(Model):
         keep = mask_nms(every["masks"] >= 0.5, self.config.nms)[: self.config.max_dets]
         found, c = {k: v[keep] for k, v in every.items()}, self.config
         return found | {"scores": platt(found["scores"], c.temperature, c.score_shift)}
-
-
-def mask_nms(masks: Tensor, iou: float) -> Tensor:
-    """Return indices int64 (k,) of the masks, bool (n, h, w) best first, that no better kept one overlaps by more."""
-    flat = masks.flatten(1).float()
-    both, area = flat @ flat.T, flat.sum(1)
-    overlap = both / (area[:, None] + area - both).clamp(min=1)
-    kept: list[int] = []
-    for i in range(len(flat)):
-        if not kept or overlap[i, kept].max() <= iou:
-            kept.append(i)
-    return torch.tensor(kept, dtype=torch.long, device=masks.device)
 
 
 def alone(config: Config, modality: str) -> Config:

@@ -20,7 +20,9 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from rtslib.config import Config
 from rtslib.models.cascade import CascadeHeads
 from rtslib.models.mask_head import MaskHead
+from rtslib.models.pieces import pieces, together
 from rtslib.models.pixels import alike, chip_detections, network_input, network_targets
+from rtslib.models.platt import platt
 from rtslib.models.rpn import build_rpn
 from rtslib.models.semantic import SemanticBranch, agreed, component_boxes, semantic_loss
 from rtslib.models.trunk import Trunk
@@ -94,18 +96,21 @@ class Detector(Trunk):
 
     def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
         listed, features, levels, segmented = self._features(batch)
-        sizes = listed.image_sizes
+        sizes, c = listed.image_sizes, self.config
         proposals = self._more(self.rpn(listed, features)[0], segmented, sizes)
-        found = self.heads.detect(levels, proposals, sizes)
-        logits = self.mask_head(levels, [f["boxes"] for f in found]).split([len(f["boxes"]) for f in found])
-        out = []
-        for i, (f, mask, size) in enumerate(zip(found, logits, batch["sizes"], strict=True)):
-            probs, scores = mask.sigmoid(), f["scores"]
-            if segmented is not None:
-                probs, scores = agreed(probs, scores, f["boxes"], segmented[i])
-            order = scores.argsort(descending=True, stable=True)
-            out.append(chip_detections(f["boxes"][order], scores[order], probs[order], size, self.config))
-        return out
+        heads = self.heads.detect(levels, proposals, sizes)
+        logits = self.mask_head(levels, [f["boxes"] for f in heads]).split([len(f["boxes"]) for f in heads])
+        found = []
+        for i, (f, mask, size) in enumerate(zip(heads, logits, batch["sizes"], strict=True)):
+            if segmented is None:
+                found.append(chip_detections(f["boxes"], f["scores"], mask.sigmoid(), size, c))
+                continue
+            probs, scores = agreed(mask.sigmoid(), f["scores"], f["boxes"], segmented[i])
+            own = chip_detections(f["boxes"], scores, probs, size, c)
+            alone = pieces(segmented[i], size, c.scale)
+            alone["scores"] = platt(alone["scores"], c.temperature, c.score_shift)
+            found.append(together([own, alone], c.max_dets))
+        return found
 
     @staticmethod
     def _more(proposals: list[Tensor], segmented: Tensor | None, sizes: list[tuple[int, int]]) -> list[Tensor]:

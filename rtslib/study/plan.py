@@ -19,9 +19,9 @@ of P epochs and one multimodal run of F take 3 P + 3 F image passes a chip, a mu
 P + F epochs takes 3 (P + F): the same, and both have P + F epochs of steps behind them. `rgb_continued` takes P + F.
 `COMPARED` says which runs share what, since at equal steps a stacked model costs half as much as a fused one.
 
-*Transfer* data (real chips, where no other weights are at hand) has one stage: `rgb`, `data`, `concat_conv`,
-`merge_only`, `residual_cross_attention` start from the landscape's run of the same make (rgb from `rgb_continued`),
-and `rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`).
+*Transfer* data (real chips) has one stage: `rgb`, `data`, `concat_conv`, `merge_only`, `residual_cross_attention` start
+from ImageNet weights where the profile has `pretrained`, else from the landscape's run of the same make (rgb from
+`rgb_continued`), and `rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`).
 
 Two-stage training: Li et al. 2025 (arXiv 2504.17822).
 """
@@ -79,20 +79,21 @@ class Planned:
     landscape: bool = False
 
 
-def planned(kind: str, modalities: Sequence[str], epochs: int) -> dict[str, Planned]:
+def planned(kind: str, modalities: Sequence[str], epochs: int, pretrained: bool = False) -> dict[str, Planned]:
     """Return the runs of a study by name.
 
     Args:
         kind: two_stage or transfer.
         modalities: names, the primary one first.
         epochs: of the second stage, see `two_stage`.
+        pretrained: whether branches have weights to start from, see `transfer`.
 
     Raises:
         ConfigError: another kind.
     """
     if kind not in ("two_stage", "transfer"):
         raise ConfigError(f"kind {kind!r}: choose one of two_stage, transfer")
-    return two_stage(modalities, epochs) if kind == "two_stage" else transfer(modalities)
+    return two_stage(modalities, epochs) if kind == "two_stage" else transfer(modalities, pretrained)
 
 
 def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
@@ -125,17 +126,25 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
     return {run.name: run for run in runs}
 
 
-def transfer(modalities: Sequence[str]) -> dict[str, Planned]:
-    """Return the runs of a transfer study by name; with one modality, those of the primary one alone."""
+def transfer(modalities: Sequence[str], pretrained: bool = False) -> dict[str, Planned]:
+    """Return the runs of a transfer study by name; with one modality, those of the primary one alone.
+
+    Args:
+        modalities: names, the primary one first.
+        pretrained: runs start from ImageNet weights and not from the landscape's; those from scratch have none.
+    """
     every, primary = tuple(modalities), modalities[0]
-    stage = ("transfer",)
-    start = {"all": f"{primary}_continued"}
-    runs = [Planned(primary, (primary,), "data", stage, start, landscape=True)]
-    runs.append(Planned(f"{primary}_scratch", (primary,), "data", stage))
+    starts = {primary: f"{primary}_continued"}
     if len(every) > 1:
-        for name in ("data", "concat_conv", "merge_only", RESIDUAL):
-            runs.append(Planned(name, every, name, stage, {"all": name}, landscape=True))
-        runs.append(Planned("data_scratch", every, "data", stage))
+        starts |= {name: name for name in ("data", "concat_conv", "merge_only", RESIDUAL)}
+    runs = []
+    for name, start in starts.items():
+        read, fusion = ((primary,), "data") if name == primary else (every, name)
+        given = {} if pretrained else {"all": start}
+        runs.append(Planned(name, read, fusion, ("transfer",), given, landscape=not pretrained))
+        if name in (primary, "data"):
+            none = {"pretrained": False}
+            runs.append(Planned(f"{name}_scratch", read, fusion, ("transfer",), knobs=none if pretrained else {}))
     return {run.name: run for run in runs}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rtslib.evaluation.bootstrap import Hits, ap_draws, average_precision, difference, hits
@@ -70,6 +71,19 @@ def threshold(run: StudyRun) -> tuple[float, str]:
         return NO_SIDE
     truth = run.study.chipset.coco(run.study.chips("val"))
     return chosen(*judged(truth, run.predictions("val")), len(truth["annotations"]))
+
+
+def best(runs: Sequence[StudyRun]) -> StudyRun:
+    """Return the run to map with: the one with the highest mask AP50 on the validation side, never the test side.
+
+    The first one where the split has no validation side, or none finds anything there.
+
+    Args:
+        runs: of one study, made; at least one.
+    """
+    if "val" not in set(runs[0].study.split["side"]):
+        return runs[0]
+    return max(runs, key=lambda run: np.nan_to_num(average_precision(_hits(run, "val"))))
 
 
 def _hits(run: StudyRun, side: str) -> Hits:

@@ -100,7 +100,8 @@ class Study:
     @cached_property
     def plan(self) -> dict[str, Planned]:
         """Name -> run, each after those it starts from."""
-        return planned(self.kind, tuple(self.chipset.modalities()), self.knobs("finetune").epochs)
+        pretrained = self.kind == "transfer" and self.knobs("transfer").pretrained
+        return planned(self.kind, tuple(self.chipset.modalities()), self.knobs("finetune").epochs, pretrained)
 
     @property
     def landscape(self) -> "Study":

@@ -7,7 +7,7 @@ import torch
 
 from helpers.models import made_batch, small_config
 from rtslib.errors import ConfigError
-from rtslib.models.decision import Decision, mask_nms
+from rtslib.models.decision import Decision
 
 
 class Known(torch.nn.Module):
@@ -57,13 +57,6 @@ def test_each_detector_is_calibrated_by_its_own_numbers():
     model.calibrations[:] = torch.tensor([[1.0, 0.0], [2.0, 0.0], [4.0, -1.0]])
     scores = model(made_batch(sizes=((64, 64),), instances=(0,)))[0]["scores"]
     torch.testing.assert_close(scores, torch.tensor([0.8, 2 / 3, 4**0.25 / (math.e + 4**0.25)]))
-
-
-def test_mask_nms_is_greedy():
-    masks = torch.zeros(3, 1, 12, dtype=torch.bool)
-    masks[0, 0, 0:6], masks[1, 0, 1:7], masks[2, 0, 5:12] = True, True, True
-    assert mask_nms(masks, 0.5).tolist() == [0, 2]
-    assert mask_nms(masks[:0], 0.5).tolist() == []
 
 
 def test_gradient_reaches_every_modality():

@@ -10,8 +10,13 @@ from rtslib.study.plan import FUSED, STAGES_OF, TRIED_WITHOUT, needed, transfer,
 NAMES = ("rgb", "spectral", "terrain")
 
 
+def length(stage):
+    """Epochs of a profile's stage, or its steps where it counts in these."""
+    return stage.get("epochs") or stage["steps"]
+
+
 def epochs(run, settings):
-    return sum(settings[stage]["epochs"] for stage in run.stages)
+    return sum(length(settings[stage]) for stage in run.stages)
 
 
 def test_every_strategy_is_in_the_study():
@@ -34,7 +39,7 @@ def test_runs_come_after_those_they_start_from(plan):
 @pytest.mark.parametrize("profile", ["quick", "overnight", "gpu"])
 def test_the_ways_to_train_take_equal_image_passes(profile):
     settings = PROFILES[profile]
-    plan = two_stage(NAMES, settings["finetune"]["epochs"])
+    plan = two_stage(NAMES, length(settings["finetune"]))
 
     def passes(name):
         run = plan[name]
@@ -42,8 +47,8 @@ def test_the_ways_to_train_take_equal_image_passes(profile):
 
     ways = {name: passes(name) for name in (*STAGES_OF, "data", "decision", *FUSED)}
     assert len(set(ways.values())) == 1, ways
-    assert plan["residual_frozen"].knobs["freeze_epochs"] == settings["finetune"]["epochs"]
-    assert 0 < plan["residual_thawed"].knobs["freeze_epochs"] < settings["finetune"]["epochs"]
+    assert plan["residual_frozen"].knobs["freeze_epochs"] == length(settings["finetune"])
+    assert 0 < plan["residual_thawed"].knobs["freeze_epochs"] < length(settings["finetune"])
 
 
 def test_needed_brings_what_a_run_starts_from():
@@ -57,4 +62,11 @@ def test_needed_brings_what_a_run_starts_from():
 
 def test_real_chips_with_one_modality_get_two_runs():
     assert list(transfer(("rgb",))) == ["rgb", "rgb_scratch"]
+
+
+def test_with_weights_at_hand_nothing_starts_from_the_landscape():
+    plan = transfer(NAMES, pretrained=True)
+    assert set(plan) == set(transfer(NAMES)) and not any(run.starts or run.landscape for run in plan.values())
+    assert {name for name, run in plan.items() if run.knobs} == {"rgb_scratch", "data_scratch"}
+    assert plan["data_scratch"].knobs == {"pretrained": False} and not transfer(NAMES)["data_scratch"].knobs
     assert list(two_stage(("rgb",))) == ["rgb", "rgb_continued"]
