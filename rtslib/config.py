@@ -234,6 +234,12 @@ PROFILES: dict[str, dict[str, Any]] = {
         "pretrain": {**_NANO, "steps": 6000}, "finetune": {**_NANO, "steps": 4000, "fusion_lr": 2.0},
         "transfer": {**_NANO, "steps": 6000},
     },
+    "challenge": {  # `python -m rtslib challenge`: all chips train, about an hour and a half on two cores
+        "train": {
+            **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 8000, "scale_jitter": 0.25, "paste": 0.3,
+            "jitter": 1.5, "hue": 0.05, "tta": True, "val_fraction": 0.08, "test_fraction": 0.0,
+        },
+    },
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,
         "pretrain": {**_GPU, "epochs": 60}, "finetune": {**_GPU, "epochs": 40}, "transfer": {**_GPU, "epochs": 60},

@@ -5,7 +5,6 @@ cross-validation, by fold, whatever folder its tables and figures go to. So note
 find each other's runs. A run that is finished is recognised (`rtslib.training.trainer.obtain`) and not repeated.
 """
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -26,7 +25,7 @@ from rtslib.errors import ConfigError, DataError
 from rtslib.files import read_json, save_table, write_json
 from rtslib.models.fusion import without_attention
 from rtslib.study.plan import ATTENDING, TRIED_SEEDS, TRIED_WITHOUT, Planned, planned
-from rtslib.study.profiles import place, settings
+from rtslib.study.profiles import in_epochs, place, settings
 from rtslib.synthetic.chips import kept_challenge
 from rtslib.training.join import joined_recipe
 from rtslib.training.prediction import predict
@@ -130,15 +129,10 @@ class Study:
     def knobs(self, stage: str, **values: Any) -> Config:
         """Return the config of a stage (pretrain, finetune, transfer): the profile's, and the layout's.
 
-        A profile counts in optimiser `steps`, as sets differ in size a hundredfold; they become the nearest number of
-        epochs of this split's training side, 1 or more.
+        Steps of a profile become epochs of this split's training side (`rtslib.study.profiles.in_epochs`).
         """
         knobs = {**self._given(stage), **values}
-        steps = knobs.pop("steps", None)
-        config = Config.make(knobs)
-        if steps is None:
-            return config
-        return config.updated(epochs=max(1, round(steps / math.ceil(len(self.chips("train")) / config.batch_size))))
+        return in_epochs(knobs, len(self.chips("train")) if "steps" in knobs else 0)
 
     def _given(self, stage: str) -> dict[str, Any]:
         """What the profile says of a stage, with what it says of the chips' layout."""
