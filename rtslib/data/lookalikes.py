@@ -12,8 +12,9 @@ count, and water without structure counts little (G: Gaussian mean of `SIGMA` px
     r = sum T_a T_b / sqrt(sum T_a^2 sum T_b^2),        sums over the N pixels of the overlap that are valid in both
 
 A pair has r >= `LEAST_CORRELATION` and *evidence* r sqrt(N) >= `LEAST_EVIDENCE`, since in small overlaps r is high by
-chance. Where to draw the line was seen on real chips: the evidence of unrelated ones ends at 21 (Maxar, 4 m) and 15
-(Sentinel-2, 10 m), that of true overlaps begins at 28 and 32, other dates included.
+chance. Where to draw the line was seen on real chips: the evidence of unrelated ones ends at 21 (Maxar, 4 m, straight
+shores among them) and 15 (Sentinel-2, 10 m); that of true overlaps begins at 28 and 32, and r at 0.77 and, on other
+dates, 0.40. A pair too many joins two groups, a pair too few may leak.
 
 The shifts to look at come from all pairs of chips, reduced to `COARSE` px a side: the highest peak of c / sqrt(N), with
 c the cross-correlation by FFT of textures that were *whitened* (divided by the mean amplitude spectrum of the set). For
@@ -44,7 +45,7 @@ LUMINANCE = {"red": 0.299, "green": 0.587, "blue": 0.114}
 #: Standard deviation of the Gaussian means, px.
 SIGMA = 3.0
 #: Least r of a pair.
-LEAST_CORRELATION = 0.3
+LEAST_CORRELATION = 0.35
 #: Least r sqrt(N) of a pair.
 LEAST_EVIDENCE = 24.0
 #: Most px a side of a chip in the search for shifts.
