@@ -1,4 +1,4 @@
-"""Commands on chips: `synth`, `info`, `validate`."""
+"""Commands on chips: `synth`, `info`, `split`, `validate`."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtslib.cli.app import Data, Json, app, fail, quiet_stdout
+from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
     from rtslib.data.chips import ChipSet
@@ -46,6 +47,41 @@ def info(
     print(f"modalities  {parts or 'none of the default ones'}")
     for note in found["notes"]:
         print(f"note        {note}")
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of chips, any layout.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="CSV to write: chip, name, group, side.")],
+    lookalikes: Annotated[
+        bool, typer.Option("--lookalikes", help="Keep chips together that show the same ground, by their pixels.")
+    ] = False,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --lookalikes: also write which chips show the same.")
+    ] = None,
+    val: Annotated[float, typer.Option(help="Share of chips that validate.")] = 0.15,
+    test: Annotated[float, typer.Option(help="Share of chips that test.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same split.")] = 0,
+) -> None:
+    """Share out labelled chips among train, val and test, whole groups at a time (for `train --split`)."""
+    from rtslib.data.lookalikes import lookalike_pairs, with_groups
+    from rtslib.data.lookalikes import lookalikes as groups_by_look
+    from rtslib.data.opening import open_chips
+    from rtslib.data.splits import SIDES, save_split, split_by_group
+    from rtslib.files import save_table
+
+    if pairs is not None and not lookalikes:
+        raise ConfigError("--pairs goes with --lookalikes")
+    chipset = open_chips(data)
+    if lookalikes:
+        found = lookalike_pairs(chipset)
+        chipset = with_groups(chipset, groups_by_look(chipset, found))
+        if pairs is not None:
+            save_table(found, pairs)
+    table = split_by_group(chipset, val, test, seed)
+    save_split(table, out)
+    sides = ", ".join(f"{(table['side'] == side).sum()} {side}" for side in SIDES)
+    print(f"{out}: {len(table)} chips in {table['group'].nunique()} groups: {sides}")
 
 
 @app.command()

@@ -26,18 +26,27 @@ def train(
         list[str] | None,
         typer.Option("--init", metavar="MODALITY=RUN", help="Run to start a branch from; all=RUN for all weights."),
     ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV of groups and sides, of `split` or your own; with --resume too."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
 ) -> None:
     """Train a model on a data set, keeping site groups apart."""
     from rtslib.config import parse_pairs
+    from rtslib.data.lookalikes import with_groups
     from rtslib.data.opening import open_chips
+    from rtslib.data.splits import load_split
     from rtslib.training.trainer import train as fit
 
     chipset = open_chips(data)
+    sides = load_split(split, chipset) if split is not None else None
+    if sides is not None:
+        chipset = with_groups(chipset, dict(zip(sides["chip"], sides["group"])))
     if resume and config is None and (out / "config.json").exists():
         config = out / "config.json"
     start = {part: str(folder) for part, folder in parse_pairs(init or [], "--init").items()}
-    fit(chipset, out, _config(config, knobs or [], chipset), init=start or None, resume=resume)
+    fit(chipset, out, _config(config, knobs or [], chipset), split=sides, init=start or None, resume=resume)
     print(f"{out}: trained")
 
 

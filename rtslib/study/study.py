@@ -24,6 +24,7 @@ from rtslib.data.tables import sides_table
 from rtslib.errors import ConfigError, DataError
 from rtslib.files import read_json, save_table, write_json
 from rtslib.models.fusion import without_attention
+from rtslib.study.grouping import grouped
 from rtslib.study.plan import ATTENDING, TRIED_SEEDS, TRIED_WITHOUT, Planned, planned
 from rtslib.study.profiles import in_epochs, place, settings
 from rtslib.synthetic.chips import kept_challenge
@@ -53,7 +54,7 @@ class Study:
         profile: key of `rtslib.config.PROFILES`.
         seed: of landscape, split and folds.
         kind: two_stage or transfer (`rtslib.study.plan`).
-        fold: in cross-validation by site group, 0 to `FOLDS` - 1; None: one split.
+        fold: in cross-validation by group, 0 to `FOLDS` - 1; None: one split.
 
     Raises (when it is opened):
         DataError: the folder breaks its layout's rules, or has too few groups to split.
@@ -76,13 +77,13 @@ class Study:
 
     @cached_property
     def chipset(self) -> ChipSet:
-        """The opened chips."""
+        """The opened chips, in the groups that they are split by (`rtslib.study.grouping`)."""
         sizes = self.settings
         made = None if self.data else kept_challenge(files.ROOT / "scratch", sizes["chips"], sizes["size"], self.seed)
         chipset = open_chips(made or self.data)
         if not chipset.modalities():
             raise ConfigError(f"{self.data} has bands {', '.join(chipset.bands)}, which fill no modality")
-        return chipset
+        return grouped(chipset, self.fold is not None, place(self.data, self.profile) / "models")
 
     @cached_property
     def split(self) -> pd.DataFrame:

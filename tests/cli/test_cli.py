@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from helpers.chip_folders import write_challenge, write_coco
+from helpers.chip_folders import write_challenge, write_coco, write_overlapping
 from helpers.models import TINY_KNOBS as TINY
 from rtslib.cli.main import main
 from rtslib.data.masks import encode
@@ -154,7 +155,9 @@ def test_modalities_default_to_those_of_the_data(tmp_path, monkeypatch):
     import rtslib.training.trainer
 
     seen = []
-    monkeypatch.setattr(rtslib.training.trainer, "train", lambda *args, init, resume: seen.append((args[2], resume)))
+    monkeypatch.setattr(
+        rtslib.training.trainer, "train", lambda *args, split, init, resume: seen.append((args[2], resume))
+    )
     common = ["train", "--data", str(write_coco(tmp_path / "data")), "--out", str(tmp_path / "run")]
     (tmp_path / "config.json").write_text('{"epochs": 3, "modalities": {"one": ["red"]}}')
     assert main([*common, "--set", "epochs=7"]) == 0
@@ -163,6 +166,42 @@ def test_modalities_default_to_those_of_the_data(tmp_path, monkeypatch):
     expected = [{"rgb": ["red", "green", "blue"]}, {"g": ["green"]}, {"one": ["red"]}]
     assert [c.modalities for c, _ in seen] == expected
     assert [(c.epochs, resume) for c, resume in seen] == [(7, False), (50, True), (3, False)]
+
+
+@pytest.fixture
+def overlapping(tmp_path):
+    return write_overlapping(tmp_path / "overlapping")
+
+
+def test_split_by_look(capsys, overlapping, tmp_path):
+    code, out, err = call(capsys, "split", overlapping, "--out", tmp_path / "sources.csv")
+    assert (code, err) == (0, []) and "12 chips in 2 groups: 6 train, 0 val, 6 test" in out
+    args = ("split", overlapping, "--out", tmp_path / "split.csv", "--lookalikes", "--pairs", tmp_path / "pairs.csv")
+    code, out, err = call(capsys, *args, "--val", 0.3, "--test", 0.3, "--seed", 4)
+    assert (code, err) == (0, []) and "12 chips in 6 groups: 4 train, 4 val, 4 test" in out
+    pairs = pd.read_csv(tmp_path / "pairs.csv")
+    assert pairs[["a", "b", "dy", "dx", "overlap_px"]].values.tolist() == [
+        [i, i + 1, -10, 0, 50 * 80] for i in range(1, 13, 2)
+    ]
+    table = pd.read_csv(tmp_path / "split.csv").set_index("chip")
+    assert list(table["group"]) == [f"nitze-{i // 2:03d}" for i in range(12)]
+    assert "goes with --lookalikes" in fails(capsys, "split", overlapping, "--out", tmp_path / "s", "--pairs", "p")
+    assert "val=0.6 and test=0.6" in fails(capsys, "split", overlapping, "--out", "s", "--val", 0.6, "--test", 0.6)
+
+
+def test_train_takes_a_split_and_its_groups(capsys, overlapping, tmp_path, monkeypatch):
+    import rtslib.training.trainer
+
+    seen = []
+    monkeypatch.setattr(rtslib.training.trainer, "train", lambda *args, **named: seen.append((args[0], named["split"])))
+    call(capsys, "split", overlapping, "--out", tmp_path / "split.csv", "--lookalikes")
+    common = ("train", "--data", overlapping, "--out", tmp_path / "run")
+    assert call(capsys, *common, "--split", tmp_path / "split.csv")[0] == call(capsys, *common)[0] == 0
+    (chips, split), (plain, none) = seen
+    pd.testing.assert_frame_equal(split, pd.read_csv(tmp_path / "split.csv"))
+    assert [c.group for c in chips.chips] == list(split["group"]) and none is None
+    assert {c.group for c in plain.chips} == {"nitze", "yg"}
+    assert "found no readable CSV" in fails(capsys, *common, "--split", tmp_path / "none.csv")
 
 
 def test_predict_takes_all_chips_where_none_is_for_testing(capsys, tmp_path, monkeypatch):

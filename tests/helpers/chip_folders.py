@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from rtslib.bands import CHALLENGE_BANDS
 from rtslib.data.masks import encode
@@ -74,6 +75,21 @@ def write_coco(root: Path, chips=3, size=(20, 30)) -> Path:
         images.append({"id": i, "file_name": name, "height": height, "width": width})
         annotations.append(annotation(i, i, [[2, 3, 6, 3, 6, 8, 2, 8]]))
     (root / "instances.json").write_text(json.dumps(coco(images, annotations)))
+    return root
+
+
+def write_overlapping(root: Path, grounds=6) -> Path:
+    """Write layout (b): chips 1 and 2, 3 and 4 ... are cut from one picture each, 10 px apart; 60 x 80 px.
+
+    The first of each two has the source `nitze`, the second one `yg`.
+    """
+    rng = np.random.default_rng(0)
+    write_coco(root, 2 * grounds, (60, 80))
+    for number in range(1, 2 * grounds, 2):
+        rough = gaussian_filter(rng.standard_normal((70, 80)), 1.5)
+        picture = np.clip(128 + 40 * rough / rough.std(), 0, 255).astype(np.uint8)
+        for name, cut in ((f"nitze_{number:03d}", picture[:60]), (f"yg_{number + 1:03d}", picture[10:])):
+            Image.fromarray(np.stack([cut] * 3, axis=2)).save(root / "images" / f"train_{name}.png")
     return root
 
 
