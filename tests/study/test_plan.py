@@ -16,9 +16,8 @@ def epochs(run, settings):
 
 def test_every_strategy_is_in_the_study():
     plan = two_stage(NAMES)
-    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision"} and set(FUSED) == set(STRATEGIES) - {
-        "data"
-    }
+    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision", "trees"}
+    assert set(FUSED) == set(STRATEGIES) - {"data"}
     assert {*STAGES_OF, *TRIED_WITHOUT} <= set(plan)
 
 
@@ -55,6 +54,14 @@ def test_needed_brings_what_a_run_starts_from():
     assert needed(transfer(NAMES), ["rgb"]) == ["rgb"]  # its start is the landscape's
 
 
-def test_real_chips_with_one_modality_get_two_runs():
-    assert list(transfer(("rgb",))) == ["rgb", "rgb_scratch"]
-    assert list(two_stage(("rgb",))) == ["rgb", "rgb_continued"]
+def test_real_chips_with_one_modality_get_two_runs_and_trees():
+    assert list(transfer(("rgb",))) == ["rgb", "rgb_scratch", "trees"]
+    assert list(two_stage(("rgb",))) == ["rgb", "rgb_continued", "trees"]
+
+
+@pytest.mark.parametrize("names", [NAMES, ("rgb",)])
+def test_trees_are_in_every_study_read_all_and_start_from_nothing(names):
+    for plan, stage in ((two_stage(names), "finetune"), (transfer(names), "transfer")):
+        run = plan["trees"]
+        assert (run.modalities, run.fusion, run.stages, dict(run.starts)) == (names, "trees", (stage,), {})
+        assert needed(plan, ["trees"]) == ["trees"]

@@ -1,0 +1,155 @@
+"""Planting trees: a run of the baseline `rtslib.models.trees`, from the training side of its recipe.
+
+Pixels are drawn once, each with the chance that gives `tree_pixels` of slumps and as many of other ground; where there
+are fewer, as of slumps mostly, all are taken. So that nothing hangs on how many were drawn, what the trees say is
+shifted to as if both were as common: b = b of the fit + log(others / slumps). The drawing depends on (seed, chip)
+alone. With `modality_dropout` modalities are hidden from training chips as in other models' training; turning and
+flipping would change no feature.
+
+Then the validation side chooses t among `THRESHOLDS`, by the mean of its AP25 and AP50, and calibrates the scores.
+
+Source: HistGradientBoostingClassifier of scikit-learn, with every knob that is not ours at its default but
+`early_stopping`, which would hold out single pixels of slumps that the others show.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.masks import decode
+from rtslib.data.missing import draw, hide
+from rtslib.data.samples import ChipDataset, collate
+from rtslib.errors import TrainingError, WeightsError
+from rtslib.evaluation.bootstrap import average_precision, hits
+from rtslib.files import write_json
+from rtslib.models.trees import Trees
+from rtslib.training.beginning import begun, prepared
+from rtslib.training.calibrating import calibrated
+from rtslib.training.memory import peak_resident_mib, reset_peak
+from rtslib.training.prediction import as_results, to_device
+from rtslib.training.runs import Recipe, Run
+from rtslib.training.weights import best_device, save_weights
+
+#: What t is chosen from, and what it is where the validation side cannot choose.
+THRESHOLDS, UNCHOSEN = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 0.8
+IOUS = (0.25, 0.5)  # of the average precisions whose mean chooses
+
+
+def plant(recipe: Recipe, run: Run, resume: bool) -> Run:
+    """Fit trees into a run's folder, or recognise them as fitted; a fit that was stopped begins anew.
+
+    Args:
+        recipe: with fusion `trees`; it starts from no other run.
+        run: the folder to make.
+        resume: allow a folder that holds this training, unfinished or not.
+
+    Returns:
+        The run, as `rtslib.training.trainer.train` leaves it but for the log of epochs: there are none.
+
+    Raises:
+        ConfigError, DataError, TrainingError, WeightsError: config or data do not fit, or there is a run to start from.
+        OutputError: the folder holds something else, or cannot be written.
+    """
+    if recipe.claim(run, resume):
+        return run
+    if recipe.start:
+        raise WeightsError(f"trees start from no other run, given is one for {next(iter(recipe.start))}: leave it out")
+    config, chips = prepared(recipe)
+    model, chipset = Trees(config), recipe.chipset
+    record = begun(recipe, run, config)
+    reset_peak()
+    start = time.monotonic()
+    counts = fit_trees(model, chipset, chips["train"])
+    model.to(best_device()).eval()
+    threshold, chosen = choose_threshold(model, chipset, chips.get("val", []))
+    model.threshold.fill_(threshold)
+    spent = {"seconds": round(time.monotonic() - start, 1), "peak_memory_mib": peak_resident_mib()}
+    save_weights(run.weights, model)
+    numbers, said = calibrated(model, chipset, chips.get("val", []), run)
+    config.updated(**numbers).save(run.folder / "config.json")
+    sizes = {"parameters": model.fitted_numbers, "trained_parameters": model.fitted_numbers}
+    end = {"finished": True, **spent, "steps": 0, "passes": len(chips["train"]), **sizes, "gates": {}, "pixels": counts}
+    sides = {side: len(c) for side, c in chips.items()}
+    write_json(run.folder / "run.json", {**record, **end, "chips": sides, "threshold": chosen, "calibration": said})
+    return run
+
+
+def fit_trees(model: Trees, chipset: ChipSet, chips: Sequence[Chip]) -> dict[str, int]:
+    """Fit the trees of a model to the pixels of chips.
+
+    Args:
+        model: whose config has the knobs.
+        chipset: opened data; chips: of its training side.
+
+    Returns:
+        The number of pixels fitted to: `slump` and `other`.
+
+    Raises:
+        TrainingError: there is no pixel of a slump, or none of other ground.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    c = model.config
+    pixels, slump = drawn_pixels(model, chipset, chips)
+    counts = {"slump": int(slump.sum()), "other": int((~slump).sum())}
+    if not min(counts.values()):
+        raise TrainingError(f"{chipset.root}: the training side has no pixel of {min(counts, key=counts.__getitem__)}")
+    fitted = HistGradientBoostingClassifier(
+        max_iter=c.tree_rounds, max_leaf_nodes=c.tree_leaves, learning_rate=c.tree_rate, early_stopping=False,
+        random_state=c.seed,
+    ).fit(pixels, slump)  # fmt: skip
+    base = fitted._baseline_prediction.item() + np.log(counts["other"] / counts["slump"])
+    model.fill([tree.nodes for (tree,) in fitted._predictors], base)
+    return counts
+
+
+def drawn_pixels(model: Trees, chipset: ChipSet, chips: Sequence[Chip]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw pixels of chips; returns their features, float32 (n, features), NaN for a gap, and bool (n,): of a slump."""
+    c = model.config
+    dataset = ChipDataset(chipset, chips, c.modalities, cache=False)
+    slumps = [_slump(chipset, chip) for chip in chips]
+    count, every = sum(int(s.sum()) for s in slumps), sum(s.size for s in slumps)
+    chance = {True: c.tree_pixels / max(count, 1), False: c.tree_pixels / max(every - count, 1)}
+    features, labels = [], []
+    for i, slump in enumerate(slumps):
+        rng = np.random.default_rng([c.seed, i])
+        images, valid = (dataset[i][k] for k in ("images", "valid"))
+        if c.modality_dropout:
+            hide(images, valid, draw(c.modalities, c.modality_dropout, rng))
+        seen = torch.stack(list(valid.values())).any(0).numpy()
+        taken = (rng.random(slump.shape) < np.where(slump, chance[True], chance[False])) & seen
+        features.append(model.described(images, valid)[:, torch.from_numpy(taken)].T.numpy())
+        labels.append(slump[taken])
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _slump(chipset: ChipSet, chip: Chip) -> np.ndarray:
+    """Return bool (h, w): the pixels of any of a chip's instances."""
+    out = np.zeros((chip.height, chip.width), dtype=bool)
+    for instance in chipset.instances[chip.id]:
+        out |= decode(instance.rle)
+    return out
+
+
+def choose_threshold(model: Trees, chipset: ChipSet, chips: Sequence[Chip]) -> tuple[float, str]:
+    """Choose t by the mean of AP25 and AP50 on the validation chips, the lowest of equals; says so in a sentence."""
+    unchosen = f"{UNCHOSEN}, which is taken where the validation side cannot choose"
+    if not any(chipset.instances[c.id] for c in chips):
+        return UNCHOSEN, unchosen
+    dataset = ChipDataset(chipset, chips, model.config.modalities, cache=False)
+    device = model.base.device
+    maps = {chip.id: model.probabilities(to_device(collate([dataset[i]]), device))[0] for i, chip in enumerate(chips)}
+    truth, groups = chipset.coco(chips), {c.id: c.group for c in chips}
+    scores = {}
+    for t in THRESHOLDS:
+        model.threshold.fill_(t)
+        found = [r for k, p in maps.items() for r in as_results(k, model.instances(p), model.config.max_dets)]
+        scores[t] = [average_precision(hits(truth, found, groups, iou)) for iou in IOUS]
+    best = max(THRESHOLDS, key=lambda t: sum(scores[t]))
+    if not sum(scores[best]):
+        return UNCHOSEN, unchosen
+    said = ", ".join(f"AP{100 * iou:.0f} {100 * s:.1f} %" for iou, s in zip(IOUS, scores[best], strict=True))
+    return best, f"{best}, chosen on {len(chips)} validation chips ({said} there)"
