@@ -87,10 +87,10 @@ class Config(BaseModel):
 
     # trees on pixels (fusion=trees), which heed none of the knobs of network and schedule
     tree_scales: list[float] = [1.5, 3, 6, 12]  # px, standard deviations of the Gaussians that a pixel is described by
-    tree_rounds: int = Field(100, ge=1)  # boosted trees
+    tree_rounds: int = Field(200, ge=1)  # boosted trees
     tree_leaves: int = Field(31, ge=2)  # leaves of each, at most
     tree_rate: float = Field(0.1, gt=0, le=1)  # share of each tree's answer that counts
-    tree_pixels: int = Field(200_000, ge=100)  # drawn from slumps, and as many from elsewhere, at most
+    tree_pixels: int = Field(100_000, ge=100)  # drawn from slumps, and as many from elsewhere, at most
 
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation

@@ -34,7 +34,7 @@ from rtslib.training.runs import Recipe, Run
 from rtslib.training.weights import best_device, save_weights
 
 #: What t is chosen from, and what it is where the validation side cannot choose.
-THRESHOLDS, UNCHOSEN = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 0.8
+THRESHOLDS, UNCHOSEN = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 0.7
 IOUS = (0.25, 0.5)  # of the average precisions whose mean chooses
 
 
