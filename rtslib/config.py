@@ -90,6 +90,7 @@ class Config(BaseModel):
     tree_rounds: int = Field(200, ge=1)  # boosted trees
     tree_leaves: int = Field(31, ge=2)  # leaves of each, at most
     tree_rate: float = Field(0.1, gt=0, le=1)  # share of each tree's answer that counts
+    tree_threshold: float = Field(0.7, gt=0, lt=1)  # probability from which on a pixel is of an instance
     tree_pixels: int = Field(100_000, ge=100)  # drawn from slumps, and as many from elsewhere, at most
 
     # training

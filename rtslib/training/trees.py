@@ -6,8 +6,6 @@ shifted to as if both were as common: b = b of the fit + log(others / slumps). T
 alone. With `modality_dropout` modalities are hidden from training chips as in other models' training; turning and
 flipping would change no feature.
 
-Then the validation side chooses t among `THRESHOLDS`, by the mean of its AP25 and AP50, and calibrates the scores.
-
 Source: HistGradientBoostingClassifier of scikit-learn, with every knob that is not ours at its default but
 `early_stopping`, which would hold out single pixels of slumps that the others show.
 """
@@ -21,21 +19,15 @@ import torch
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.masks import decode
 from rtslib.data.missing import draw, hide
-from rtslib.data.samples import ChipDataset, collate
+from rtslib.data.samples import ChipDataset
 from rtslib.errors import TrainingError, WeightsError
-from rtslib.evaluation.bootstrap import average_precision, hits
 from rtslib.files import write_json
 from rtslib.models.trees import Trees
 from rtslib.training.beginning import begun, prepared
 from rtslib.training.calibrating import calibrated
 from rtslib.training.memory import peak_resident_mib, reset_peak
-from rtslib.training.prediction import as_results, to_device
 from rtslib.training.runs import Recipe, Run
 from rtslib.training.weights import best_device, save_weights
-
-#: What t is chosen from, and what it is where the validation side cannot choose.
-THRESHOLDS, UNCHOSEN = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 0.7
-IOUS = (0.25, 0.5)  # of the average precisions whose mean chooses
 
 
 def plant(recipe: Recipe, run: Run, resume: bool) -> Run:
@@ -63,17 +55,14 @@ def plant(recipe: Recipe, run: Run, resume: bool) -> Run:
     reset_peak()
     start = time.monotonic()
     counts = fit_trees(model, chipset, chips["train"])
-    model.to(best_device()).eval()
-    threshold, chosen = choose_threshold(model, chipset, chips.get("val", []))
-    model.threshold.fill_(threshold)
     spent = {"seconds": round(time.monotonic() - start, 1), "peak_memory_mib": peak_resident_mib()}
     save_weights(run.weights, model)
-    numbers, said = calibrated(model, chipset, chips.get("val", []), run)
+    numbers, said = calibrated(model.to(best_device()), chipset, chips.get("val", []), run)
     config.updated(**numbers).save(run.folder / "config.json")
     sizes = {"parameters": model.fitted_numbers, "trained_parameters": model.fitted_numbers}
     end = {"finished": True, **spent, "steps": 0, "passes": len(chips["train"]), **sizes, "gates": {}, "pixels": counts}
     sides = {side: len(c) for side, c in chips.items()}
-    write_json(run.folder / "run.json", {**record, **end, "chips": sides, "threshold": chosen, "calibration": said})
+    write_json(run.folder / "run.json", {**record, **end, "chips": sides, "calibration": said})
     return run
 
 
@@ -132,24 +121,3 @@ def _slump(chipset: ChipSet, chip: Chip) -> np.ndarray:
     for instance in chipset.instances[chip.id]:
         out |= decode(instance.rle)
     return out
-
-
-def choose_threshold(model: Trees, chipset: ChipSet, chips: Sequence[Chip]) -> tuple[float, str]:
-    """Choose t by the mean of AP25 and AP50 on the validation chips, the lowest of equals; says so in a sentence."""
-    unchosen = f"{UNCHOSEN}, which is taken where the validation side cannot choose"
-    if not any(chipset.instances[c.id] for c in chips):
-        return UNCHOSEN, unchosen
-    dataset = ChipDataset(chipset, chips, model.config.modalities, cache=False)
-    device = model.base.device
-    maps = {chip.id: model.probabilities(to_device(collate([dataset[i]]), device))[0] for i, chip in enumerate(chips)}
-    truth, groups = chipset.coco(chips), {c.id: c.group for c in chips}
-    scores = {}
-    for t in THRESHOLDS:
-        model.threshold.fill_(t)
-        found = [r for k, p in maps.items() for r in as_results(k, model.instances(p), model.config.max_dets)]
-        scores[t] = [average_precision(hits(truth, found, groups, iou)) for iou in IOUS]
-    best = max(THRESHOLDS, key=lambda t: sum(scores[t]))
-    if not sum(scores[best]):
-        return UNCHOSEN, unchosen
-    said = ", ".join(f"AP{100 * iou:.0f} {100 * s:.1f} %" for iou, s in zip(IOUS, scores[best], strict=True))
-    return best, f"{best}, chosen on {len(chips)} validation chips ({said} there)"

@@ -19,7 +19,7 @@ from rtslib.training.heldout import chips_on_side
 from rtslib.training.prediction import predict
 from rtslib.training.runs import Recipe, Run
 from rtslib.training.trainer import is_obtained, obtain, train
-from rtslib.training.trees import THRESHOLDS, UNCHOSEN, choose_threshold, drawn_pixels
+from rtslib.training.trees import drawn_pixels
 from rtslib.training.weights import load_model, load_weights
 
 SIDES = {"site0": "train", "site1": "train", "site2": "train", "site3": "val", "site4": "test"}
@@ -76,10 +76,9 @@ def test_a_folder_like_any_other_runs(chips, run):
     names = ["config.json", "ledger.csv", "model.pt", "predictions_val.json", "run.json", "split.csv"]
     assert sorted(p.name for p in run.folder.iterdir()) == names
     record, model = run.record, load_model(run)
-    assert isinstance(model, Trees) and not model.training and float(model.threshold) in THRESHOLDS
+    assert isinstance(model, Trees) and not model.training
     assert record["finished"] and record["seconds"] > 0 and record["peak_memory_mib"] > 50 and record["init"] == {}
     assert record["chips"] == {"train": 6, "val": 2, "test": 2} and record["pixels"] == {"slump": 300, "other": 6900}
-    assert record["threshold"].endswith("chosen on 2 validation chips (AP25 100.0 %, AP50 100.0 % there)")
     assert {"commit", "versions", "hardware", "code"} <= set(record) and "sklearn" not in str(load_weights(run.weights))
     cost = run.cost()
     assert (cost["epochs"], cost["image_passes"]) == (0, 6 * 3)  # each chip was looked at once
@@ -122,32 +121,11 @@ def test_what_cannot_be_planted(chips, run, tmp_path):
         train(chips, tmp_path / "zoo", knobs(chips, zoo="coco.pkl"), split=split_of(chips))
 
 
-def test_without_a_validation_side_the_threshold_is_said_to_be_unchosen(chips, run, tmp_path):
+def test_without_a_validation_side_scores_are_not_calibrated(chips, tmp_path):
     alone = split_of(chips, site3="test")
     out = Run(train(chips, tmp_path / "alone", knobs(chips), split=alone, progress=False))
-    assert load_model(out).threshold == UNCHOSEN
-    assert "where the validation side cannot choose" in out.record["threshold"]
     assert "no validation side" in out.record["calibration"] and not out.ledger.exists()
-    model = load_model(run)
-    assert choose_threshold(model, chips, chips.chips[:1])[0] == UNCHOSEN  # a side without slumps
-    model.base.fill_(-99)  # says no everywhere
-    assert choose_threshold(model, chips, chips.chips[6:8])[0] == UNCHOSEN
-
-
-def test_the_threshold_with_the_best_validation_is_chosen(chips, run):
-    """Slumps at 0.65 and other ground at 0.55: any t between the two is right, and others are not."""
-    model = load_model(run)
-    model.value.zero_()
-    model.base.fill_(0)
-    probabilities = []
-    for chip in chips.chips[6:8]:
-        p = torch.full((chip.height, chip.width), 0.55)
-        for instance in chips.instances[chip.id]:
-            p[torch.from_numpy(decode(instance.rle))] = 0.65
-        probabilities.append(p)
-    left = iter(probabilities)
-    model.probabilities = lambda batch: [next(left)]
-    assert choose_threshold(model, chips, chips.chips[6:8])[0] == 0.6
+    assert evaluate(chips.coco(chips.chips[6:]), predict(load_model(out), chips, chips.chips[6:]))["segm"]["AP50"] == 1
 
 
 def drawing(chips, **more):
