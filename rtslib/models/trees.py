@@ -182,19 +182,19 @@ class Trees(Model):
     def instances(self, p: Tensor) -> dict[str, Tensor]:
         """Return the instances of one chip as `forward` does; p: float (h, w)."""
         c, t = self.config, self.config.tree_threshold
-        found, _ = label_instances((p >= t).cpu().numpy())
-        masks = torch.from_numpy(np.stack(found) if found else np.zeros((0, *p.shape), bool)).to(p.device)
-        area = masks.sum((1, 2))
-        raw = (masks * p).sum((1, 2)) / area * (1 - torch.exp(-area / MIN_PIXELS))
-        best = raw.argsort(descending=True, stable=True)[: c.max_dets]
-        best = best[raw[best] >= c.score_thresh]
-        masks = masks[best]
+        where = p.cpu().numpy()
+        found, _ = label_instances(where >= t)
+        scored = [(where[m].mean() * (1 - math.exp(-m.sum() / MIN_PIXELS)), k) for k, m in enumerate(found)]
+        best = [(s, k) for s, k in sorted(scored, key=lambda pair: -pair[0]) if s >= c.score_thresh][: c.max_dets]
+        masks = np.array([found[k] for _, k in best]).reshape(-1, *p.shape).astype(bool)
+        scores = torch.tensor([s for s, _ in best], dtype=p.dtype, device=p.device)
         inside = platt(p, 1.0, -math.log(t / (1 - t))).clamp(min=0.5)
         return {
-            "boxes": torch.from_numpy(boxes_of(masks.cpu().numpy())).to(p.device),
-            "scores": platt(raw[best], c.temperature, c.score_shift),
-            "labels": torch.ones(len(best), dtype=torch.long, device=p.device), "masks": masks * inside,
-        }  # fmt: skip
+            "boxes": torch.from_numpy(boxes_of(masks)).to(p.device),
+            "scores": platt(scores, c.temperature, c.score_shift),
+            "labels": torch.ones(len(best), dtype=torch.long, device=p.device),
+            "masks": torch.from_numpy(masks).to(p.device) * inside,
+        }
 
 
 def leaves(trees: int, nodes: int) -> dict[str, Tensor]:

@@ -2,9 +2,9 @@
 
 Pixels are drawn once, each with the chance that gives `tree_pixels` of slumps and as many of other ground; where there
 are fewer, as of slumps mostly, all are taken. So that nothing hangs on how many were drawn, what the trees say is
-shifted to as if both were as common: b = b of the fit + log(others / slumps). The drawing depends on (seed, chip)
-alone. With `modality_dropout` modalities are hidden from training chips as in other models' training; turning and
-flipping would change no feature.
+shifted to as if both were as common: b = b of the fit + log(others / slumps). The drawing depends on the seed and on
+the chip's place among the training chips. With `modality_dropout` modalities are hidden from training chips as in other
+models' training; turning and flipping would change no feature.
 
 Source: HistGradientBoostingClassifier of scikit-learn, with every knob that is not ours at its default but
 `early_stopping`, which would hold out single pixels of slumps that the others show.
@@ -105,7 +105,8 @@ def drawn_pixels(model: Trees, chipset: ChipSet, chips: Sequence[Chip]) -> tuple
     features, labels = [], []
     for i, slump in enumerate(slumps):
         rng = np.random.default_rng([c.seed, i])
-        images, valid = (dataset[i][k] for k in ("images", "valid"))
+        sample = dataset[i]
+        images, valid = sample["images"], sample["valid"]
         if c.modality_dropout:
             hide(images, valid, draw(c.modalities, c.modality_dropout, rng))
         seen = torch.stack(list(valid.values())).any(0).numpy()
