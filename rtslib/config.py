@@ -22,10 +22,11 @@ from rtslib.files import read_json, write_json
 #: Knobs that training sets, from the data.
 MEASURED = ("modality_mean", "modality_std", "derived", "temperature", "score_shift")
 
-#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, and `decision` (`rtslib.models.decision`).
+#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`), and
+#: `trees` (`rtslib.models.trees`), which has no branches to fuse.
 FusionName = Literal[
     "sum", "merge_only", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention",
-    "residual_cross_attention", "data", "decision",
+    "residual_cross_attention", "data", "decision", "trees",
 ]  # fmt: skip
 
 #: What a branch may be.
@@ -67,7 +68,7 @@ class Config(BaseModel):
     checkpoint: bool = False  # recompute activations in the backward pass: less memory, about 30 % slower
 
     # fusion and pyramid
-    fusion: FusionName = "residual_cross_attention"  # see models/strategies.py; one modality ignores it
+    fusion: FusionName = "residual_cross_attention"  # see models/strategies.py; one modality ignores all but trees
     freeze_epochs: int = Field(0, ge=0)  # first epochs that train only fusion, pyramid and heads; >= epochs: all
     fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
 
@@ -97,6 +98,14 @@ class Config(BaseModel):
 
     # semantic branch
     semantic: float = Field(0.0, ge=0)  # weight of its loss (models/semantic.py); 0: no such branch
+
+    # trees on pixels (fusion=trees), which heed none of the knobs of network and schedule
+    tree_scales: list[float] = [1.5, 3, 6, 12]  # px, standard deviations of the Gaussians that a pixel is described by
+    tree_rounds: int = Field(200, ge=1)  # boosted trees
+    tree_leaves: int = Field(31, ge=2)  # leaves of each, at most
+    tree_rate: float = Field(0.1, gt=0, le=1)  # share of each tree's answer that counts
+    tree_threshold: float = Field(0.7, gt=0, lt=1)  # probability from which on a pixel is of an instance
+    tree_pixels: int = Field(100_000, ge=100)  # drawn from slumps, and as many from elsewhere, at most
 
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation
@@ -133,6 +142,8 @@ class Config(BaseModel):
             raise ConfigError("anchor_sizes and anchor_ratios must be positive")
         if self.engine == "detectron2" and self.semantic:
             raise ConfigError("engine=detectron2 has no semantic branch: set semantic=0 or engine=torchvision")
+        if not self.tree_scales or min(self.tree_scales) <= 0:
+            raise ConfigError("tree_scales needs at least one positive number of px")
         if not self.cascade_ious or not all(0 < t < 1 for t in self.cascade_ious):
             raise ConfigError("cascade_ious needs at least one threshold, each between 0 and 1")
         return self

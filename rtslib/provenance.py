@@ -11,8 +11,8 @@ from rtslib.files import ROOT
 
 #: Packages whose versions can change numbers or figures.
 PACKAGES = (
-    "torch", "torchvision", "timm", "lightning", "numpy", "scipy", "scikit-image", "pandas", "pycocotools",
-    "rasterio", "geopandas", "shapely", "pyogrio", "matplotlib", "leafmap", "maplibre", "papermill",
+    "torch", "torchvision", "timm", "lightning", "numpy", "scipy", "scikit-image", "scikit-learn", "pandas",
+    "pycocotools", "rasterio", "geopandas", "shapely", "pyogrio", "matplotlib", "leafmap", "maplibre", "papermill",
     "jupyterlab",
 )  # fmt: skip
 

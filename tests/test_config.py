@@ -31,6 +31,8 @@ def test_a_partial_file_keeps_defaults(tmp_path):
         ("anchor_sizes=[1,2]", "five values"),
         ("anchor_sizes=[0,1,2,3,4]", "positive"),
         ("cascade_ious=[]", "at least one threshold"),
+        ("tree_scales=[]", "at least one positive number"),
+        ("tree_scales=[3,0]", "at least one positive number"),
         ("cascade_ious=[1.5]", "between 0 and 1"),
         ("modalities={}", "no modality"),
         ('modalities={"rgb": []}', "modality 'rgb'"),

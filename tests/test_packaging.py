@@ -55,7 +55,7 @@ def test_environment_yml_agrees_with_pyproject():
 
 def test_every_import_is_a_declared_dependency():
     """A package that is there only because another one needs it may vanish with the next lock."""
-    modules = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage"}
+    modules = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
     known = {modules.get(n, n.replace("-", "_")) for n in declared()} | set(sys.stdlib_module_names)
     # Hard dependencies of declared packages (rasterio, papermill, jupyterlab, lightning, geopandas, timm)
     # that are part of their interfaces; and what is optional, such as detectron2.

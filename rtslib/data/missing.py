@@ -9,7 +9,8 @@ chance of its own, never all of them, half of the time on the whole chip and els
 ModDrop (Neverova et al. 2016, arXiv 1501.00102); halves are added here, as seams and voids have edges.
 
 Without dropout a model may still run without a secondary modality, as if on a chip with a void there. Without
-its primary one, whose map it builds on, it may run only if it was trained with dropout.
+its primary one, whose map it builds on, it may run only if it was trained with dropout. Late fusion (`decision`) and
+trees on pixels (`trees`) have no primary one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +87,7 @@ def check_absent(config: Config, absent: Iterable[str]) -> str:
     if set(gone) == set(names):
         raise MissingModalityError(f"a model of {', '.join(names)} cannot run without all of them: give at least one")
     trained = config.modality_dropout > 0
-    if config.primary in gone and not trained and config.fusion != "decision":
+    if config.primary in gone and not trained and config.fusion not in ("decision", "trees"):
         raise MissingModalityError(
             f"this model cannot run without its primary modality {config.primary!r}: it was trained with"
             " modality_dropout=0 and never saw that; train with --set modality_dropout=0.2, or use a run on "

@@ -23,6 +23,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 COLOURS = {
     "rgb": OKABE_ITO[0], "spectral": OKABE_ITO[2], "terrain": OKABE_ITO[4], "rgb_continued": OKABE_ITO[5],
     "residual_cross_attention": OKABE_ITO[1], "concat_conv": OKABE_ITO[3], "data": OKABE_ITO[6],
+    "trees": OKABE_ITO[7],
 }  # fmt: skip
 DASHES = ("-", "--", "-.", ":")
 #: A score below which charts zoom in, and show AP25 beside AP50.
@@ -219,7 +220,7 @@ def styles_of(names: Iterable[str]) -> dict[str, dict]:
     """Return line colour and dash of each name."""
     names = list(names)
     free = [c for c in OKABE_ITO if c not in {COLOURS.get(n) for n in names}]
-    colours = [COLOURS[n] if n in COLOURS else free.pop(0) if free else "#999999" for n in names]
+    colours = [COLOURS[n] if n in COLOURS else free.pop(0) if free else "#BBBBBB" for n in names]
     return {n: {"color": c, "linestyle": DASHES[i % 4]} for i, (n, c) in enumerate(zip(names, colours, strict=True))}
 
 

@@ -24,7 +24,7 @@ from rtslib.errors import WeightsError
 from rtslib.mapping import seams
 from rtslib.mapping.plan import Block, Plan
 from rtslib.mapping.shards import write_shard
-from rtslib.models.model import Model
+from rtslib.models.model import Model, device_of
 from rtslib.training.memory import give_back, share_heap
 from rtslib.training.prediction import MASK_THRESHOLD, to_device
 
@@ -197,9 +197,8 @@ def read_window(todo: Plan, window: Window) -> dict[str, Any]:
 
 def _run(model: Model, batch: list[tuple[Window, dict]]) -> list[dict[str, torch.Tensor]]:
     """Run the model on one batch of windows. On the CPU come back `scores`, and `inside`, bool masks (n, h, w)."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.inference_mode():
-        outputs = model(to_device(collate([sample for _, sample in batch]), device))
+        outputs = model(to_device(collate([sample for _, sample in batch]), device_of(model)))
     for output in outputs:
         output["inside"] = (output["masks"] >= MASK_THRESHOLD).cpu()
         output["scores"] = output["scores"].float().cpu()

@@ -8,6 +8,7 @@ from rtslib.models.detector import Detector
 from rtslib.models.model import Model
 from rtslib.models.mvit import MViT, load_imagenet
 from rtslib.models.timm_branch import TimmBranch, load_pretrained
+from rtslib.models.trees import Trees
 
 
 def build_model(config: Config) -> Model:
@@ -15,7 +16,8 @@ def build_model(config: Config) -> Model:
 
     Returns:
         A `rtslib.models.detector.Detector`; for engine detectron2 a `rtslib.models.detectron2.model.FusedRCNN`, for
-        fusion decision a `rtslib.models.decision.Decision`, which take and give the same.
+        fusion decision a `rtslib.models.decision.Decision`, for fusion trees a `rtslib.models.trees.Trees`, which take
+        and give the same.
 
     Raises:
         ConfigError: normalisation statistics are missing.
@@ -38,6 +40,8 @@ def build_model(config: Config) -> Model:
 
 
 def _unweighted(config: Config) -> Model:
+    if config.fusion == "trees":
+        return Trees(config)
     if config.fusion == "decision" and len(config.modalities) > 1:
         return Decision(config)
     if config.engine == "detectron2":

@@ -13,18 +13,23 @@ from rtslib.config import Config
 from rtslib.models.build import build_model
 
 
-def pyramid_macs(config: Config, size: int) -> int:
+def pyramid_macs(config: Config, size: int) -> int | None:
     """Count the multiply-adds of branches, fusion and pyramid for one chip.
 
     Args:
         config: of the run, with normalisation statistics.
         size: side of a square chip, px, before `config.scale`; padded to a multiple of 32.
 
+    Returns:
+        The number; None of a model that has no branches, as trees on pixels, which compare more than they multiply.
+
     Raises:
         ConfigError: as `rtslib.models.build.build_model`.
     """
     side = -(-int(size * config.scale) // 32) * 32
     model = build_model(config.updated(pretrained=False, zoo="", engine="torchvision")).eval()
+    if not model.backbones:
+        return None
     images = {m: torch.zeros(1, len(bands), side, side) for m, bands in config.modalities.items()}
     valid = {m: torch.ones(1, side, side, dtype=torch.bool) for m in images}
     parts = getattr(model, "detectors", {"": model})

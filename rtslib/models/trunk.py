@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtslib.config import Config
-from rtslib.errors import ConfigError
 from rtslib.models.fusion import Fusion
 from rtslib.models.model import Model
 from rtslib.models.mvit import MViT
@@ -36,12 +35,7 @@ class Trunk(Model):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        for m, bands in config.modalities.items():
-            mean, std = config.modality_mean.get(m, []), config.modality_std.get(m, [])
-            if len(mean) != len(bands) or len(std) != len(bands) or min(std, default=0) <= 0:
-                raise ConfigError(f"modality {m!r} has no usable modality_mean and modality_std: train fills them in")
-            self.register_buffer(f"mean_{m}", torch.tensor(mean).view(-1, 1, 1))
-            self.register_buffer(f"std_{m}", torch.tensor(std).view(-1, 1, 1))
+        self.keep_statistics(config)
         strategy = STRATEGIES[config.fusion] if len(config.modalities) > 1 else Fusion
         self.inputs, self.tells_missing = strategy.branch_inputs(tuple(config.modalities)), strategy.tells_missing
         self.backbones = nn.ModuleDict({b: self._branch(ms) for b, ms in self.inputs.items()})
@@ -71,8 +65,7 @@ class Trunk(Model):
         """
         normal = {}
         for m, x in images.items():
-            x = (x - getattr(self, f"mean_{m}")) / getattr(self, f"std_{m}")
-            normal[m] = torch.where(valid[m][:, None], x, 0.0)
+            normal[m] = torch.where(valid[m][:, None], self.standardised(m, x), 0.0)
         maps, seen = {}, {}
         for branch, modalities in self.inputs.items():
             planes = [normal[m] for m in modalities]

@@ -12,7 +12,8 @@ and F of fine-tuning (`pretrain` and `finetune` of a profile) on M modalities:
 - `data_long`: M P + 2 F epochs in one schedule, for about as many multiply-adds as M unimodal runs and a fused one (a
   fused step takes 2.2 times those of a stacked one);
 - `residual_frozen`, `residual_thawed`: residual cross-attention with its backbones frozen; frozen for the first half
-  of F; `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`).
+  of F; `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`);
+- `trees`: boosted trees on pixels (`rtslib.models.trees`), what one would try first; no network, no epochs, no starts.
 
 Batch arithmetic: an *image pass* is one modality of one chip going through training once. Three unimodal runs
 of P epochs and one multimodal run of F take 3 P + 3 F image passes a chip, a multimodal run from scratch of
@@ -21,7 +22,8 @@ P + F epochs takes 3 (P + F): the same, and both have P + F epochs of steps behi
 
 *Transfer* data (real chips) has one stage: `rgb`, `data`, `concat_conv`, `merge_only`, `residual_cross_attention` start
 from ImageNet weights where the profile has `pretrained`, else from the landscape's run of the same make (rgb from
-`rgb_continued`), and `rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`).
+`rgb_continued`), and `rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`);
+and there are `trees`.
 
 Two-stage training: Li et al. 2025 (arXiv 2504.17822).
 """
@@ -34,7 +36,7 @@ from rtslib.config import FusionName
 from rtslib.errors import ConfigError
 
 #: Fusion strategies that start from unimodal runs.
-FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision"))
+FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision", "trees"))
 RESIDUAL = "residual_cross_attention"
 #: Models of which a study of record has more seeds than of the others.
 MATTER = ("rgb_continued", "data", "concat_conv", "merge_only", RESIDUAL)
@@ -63,7 +65,7 @@ class Planned:
     Attributes:
         name: of the run and its folder.
         modalities: those it reads, the primary one first.
-        fusion: a config's `fusion`; of no meaning for one modality.
+        fusion: a config's `fusion`; of no meaning for one modality, but for `trees`.
         stages: the profile's stages whose epochs it trains for, one after the other.
         starts: modality (or `all`) -> name of the run its weights come from.
         knobs: further ones.
@@ -123,6 +125,7 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
         for name, knobs in variants.items():
             runs.append(Planned(name, every, RESIDUAL, starts=alone, knobs=knobs))
         runs.append(Planned("decision", every, "decision", (), {m: f"{m}_continued" for m in every}))
+    runs.append(Planned("trees", every, "trees", knobs={"pretrained": False}))
     return {run.name: run for run in runs}
 
 
@@ -145,6 +148,7 @@ def transfer(modalities: Sequence[str], pretrained: bool = False) -> dict[str, P
         if name in (primary, "data"):
             none = {"pretrained": False}
             runs.append(Planned(f"{name}_scratch", read, fusion, ("transfer",), knobs=none if pretrained else {}))
+    runs.append(Planned("trees", every, "trees", ("transfer",), knobs={"pretrained": False}))
     return {run.name: run for run in runs}
 
 

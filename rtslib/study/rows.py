@@ -7,7 +7,7 @@ before calibration: a fold whose validation side had no right detection keeps te
 would go to one end of the ranking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -98,7 +98,7 @@ def judge(parts: Sequence[StudyRun], hidden: dict[str, str] | None = None, atten
 
 
 def run_row(
-    judged: Judged, side: int, times: Sequence[dict[str, float | None]], known: dict[str, int]
+    judged: Judged, side: int, times: Sequence[dict[str, float | None]], known: dict[str, int | None]
 ) -> dict[str, Any]:
     """Return the row of a run: scores, calibration and costs.
 
@@ -113,7 +113,7 @@ def run_row(
         (fractions, None where undefined); precision, recall, F1 at the validation's threshold, boundary_iou of the
         right detections there; temperature and shift, ECE_before and ECE_after them; chips, instances; costs: image
         passes, seconds and multiply-adds of all forward passes (`train_macs`) of all folds together, seconds a step,
-        the highest peak of memory, multiply-adds of one chip.
+        the highest peak of memory, multiply-adds of one chip (both None of a model without a network).
     """
     scores, config = evaluate(judged.gt, judged.raw), judged.runs[0].config
     costs = pd.DataFrame([run.cost() for run in judged.runs])
@@ -128,7 +128,7 @@ def run_row(
         "image_passes": costs["image_passes"].sum(), "seconds": sum(t["seconds"] for t in times),
         "seconds_per_step": times[0]["seconds_per_step"],
         "peak_memory_mib": costs["peak_memory_mib"].astype(float).max(),
-        "macs": _macs(config, side, known), "train_macs": sum(_train_macs(run, side, known) for run in judged.runs),
+        "macs": _macs(config, side, known), "train_macs": _sum(_train_macs(run, side, known) for run in judged.runs),
     }  # fmt: skip
 
 
@@ -189,14 +189,22 @@ def _at_threshold(judged: Judged) -> dict[str, float | None]:
     }  # fmt: skip
 
 
-def _macs(config: Config, side: int, known: dict[str, int]) -> int:
+def _macs(config: Config, side: int, known: dict[str, int | None]) -> int | None:
     key = f"{config.fusion} {config.modalities} {config.scale}"
     if key not in known:
         known[key] = pyramid_macs(config, side)
     return known[key]
 
 
-def _train_macs(run: Run, side: int, known: dict[str, int]) -> int:
+def _train_macs(run: Run, side: int, known: dict[str, int | None]) -> int | None:
     """Count the multiply-adds of a run's forward passes, with those of all that it started from on the same data."""
     same = [p for p in run.parents if p.record["data_fingerprint"] == run.record["data_fingerprint"]]
-    return run.record["passes"] * _macs(run.config, side, known) + sum(_train_macs(p, side, known) for p in same)
+    macs = _macs(run.config, side, known)
+    own = None if macs is None else run.record["passes"] * macs
+    return _sum([own, *(_train_macs(p, side, known) for p in same)])
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Add up; None if any is."""
+    listed = list(counts)
+    return None if None in listed else sum(listed)

@@ -84,7 +84,7 @@ def write_tables(listed: Sequence[StudyRun], out: str | Path) -> Path:
     rows, curves, bins = [], [], []
     found: dict[str, dict[int, Hits]] = {}
     loose: dict[str, dict[int, Hits]] = {}
-    macs: dict[str, int] = {}
+    macs: dict[str, int | None] = {}
     known: dict[str, float] = {}
     for (name, seed), parts in by_run.items():
         judged = judge(parts)

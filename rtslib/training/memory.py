@@ -20,7 +20,7 @@ def reset_peak() -> None:
     """Start counting anew; without effect where the system cannot."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    elif _RESET.exists():
+    if _RESET.exists():
         try:
             _RESET.write_text("5")
         except OSError:  # a container may forbid it; the peak then spans the whole process
@@ -58,6 +58,11 @@ def peak_mib() -> float | None:
     """Return the peak since `reset_peak` in MiB; None where the system does not tell."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak_resident_mib()
+
+
+def peak_resident_mib() -> float | None:
+    """Return the peak in RAM since `reset_peak` in MiB, with a GPU or without; None where the system does not tell."""
     if not _STATUS.exists():
         return None
     lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)

@@ -19,7 +19,7 @@ from rtslib.data.missing import check_absent
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import WeightsError
 from rtslib.files import write_text
-from rtslib.models.model import Model
+from rtslib.models.model import Model, device_of
 
 #: A pixel belongs to the instance from this mask probability on.
 MASK_THRESHOLD = 0.5
@@ -32,7 +32,7 @@ def predict(
     """Predict the instances of chips.
 
     Chips of like size share a batch, so that little of it is padding. The model runs on the device its
-    parameters are on, in evaluation mode; every part of it is put back into the mode it was in.
+    tensors are on, in evaluation mode; every part of it is put back into the mode it was in.
 
     Args:
         model: a Detector (`rtslib.models.build_model`, `rtslib.training.load_model`); `model.config` names
@@ -59,7 +59,7 @@ def predict(
         check_absent(model.config, [m for m, part in hidden.items() if part == "all"])
     dataset = ChipDataset(chipset, chips, modalities, augment=False, cache=False, hidden=hidden)
     order = sorted(range(len(chips)), key=lambda i: (chips[i].height, chips[i].width))
-    device = next(model.parameters()).device
+    device = device_of(model)
     found: dict[int, list[dict]] = {}
     with _evaluating(model), torch.inference_mode():
         for start in range(0, len(order), batch_size):

@@ -2,7 +2,7 @@
 
     config.json  every knob, with the normalisation statistics and the calibration of the scores
     model.pt     the (averaged) weights, {parameter name: tensor}
-    log.csv      one row an epoch
+    log.csv      one row an epoch, where there are epochs
     split.csv    chip, name, group, side
     predictions_val.json  COCO results on the validation side, if there is one
     ledger.csv   what was right and what was missed there (`rtslib.evaluation.ledger`)

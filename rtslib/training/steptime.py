@@ -33,7 +33,8 @@ def run_seconds(run: Run, chipset: ChipSet, known: dict[str, float]) -> dict[str
         known: median seconds a step by config, which is filled on the way: seeds and folds cost the same.
 
     Returns:
-        `seconds_per_step` of its last epoch (None where it has no step) and `seconds` of all training.
+        `seconds_per_step` of its last epoch and `seconds` of all training; where it has no step, None and what it says
+        itself, as trees on pixels do.
 
     Raises:
         DataError: a run is missing.
@@ -42,7 +43,7 @@ def run_seconds(run: Run, chipset: ChipSet, known: dict[str, float]) -> dict[str
     mine = [start for start in run.parents if start.record["data_fingerprint"] == record["data_fingerprint"]]
     before = sum(run_seconds(start, chipset, known)["seconds"] for start in mine)
     if not record["steps"]:
-        return {"seconds_per_step": None, "seconds": before}
+        return {"seconds_per_step": None, "seconds": before + record["seconds"]}
     chips = list(chipset.labelled())[: config.batch_size]
     frozen = min(config.freeze_epochs, config.epochs) / config.epochs
     times = {}

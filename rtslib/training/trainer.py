@@ -1,7 +1,8 @@
 """Training a run: data and config in, run folder out.
 
 The unimodal and the multimodal stage are the same function: the first one trains on one modality, the
-second one starts from the runs of the first (`init`).
+second one starts from the runs of the first (`init`). Runs that are joined (`rtslib.training.join`) and trees on pixels
+(`rtslib.training.trees`) are made apart, by the same recipe.
 """
 
 from collections.abc import Mapping
@@ -12,24 +13,20 @@ import torch
 
 from rtslib.config import Config
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.data.splits import save_split, split_by_group
-from rtslib.data.statistics import with_statistics
-from rtslib.errors import TrainingError
-from rtslib.evaluation.calibration import fit_platt
-from rtslib.evaluation.ledger import ledger
-from rtslib.files import save_table, write_json
+from rtslib.data.splits import split_by_group
+from rtslib.files import write_json
 from rtslib.models.build import build_model
 from rtslib.models.gates import gates
 from rtslib.models.model import Model
-from rtslib.models.platt import platt
 from rtslib.models.tta import turned
-from rtslib.provenance import commit, hardware, versions
+from rtslib.training.beginning import begun, prepared
+from rtslib.training.calibrating import calibrated
 from rtslib.training.code import code_hash
 from rtslib.training.join import join
 from rtslib.training.logs import read_log
 from rtslib.training.memory import peak_mib, reset_peak
-from rtslib.training.prediction import predict, write_results
 from rtslib.training.runs import Recipe, Run
+from rtslib.training.trees import plant
 from rtslib.training.weights import best_device, initialise, save_weights
 
 
@@ -89,62 +86,32 @@ def is_obtained(recipe: Recipe, run: Run) -> bool:
 
 def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
     """Train a recipe into a folder; raises as `train`."""
+    if recipe.config.fusion == "trees":
+        return plant(recipe, run, resume)
     from rtslib.training.loop import fit
 
     if recipe.claim(run, resume):
         return run
     chipset, out = recipe.chipset, run.folder
-    sides = {side: set(rows["chip"]) for side, rows in recipe.split.groupby("side")}
-    chips = {side: [c for c in chipset.chips if c.id in ids] for side, ids in sides.items()}
-    if not chips.get("train"):
-        raise TrainingError(f"{chipset.root}: the split has no training chips")
-    config = with_statistics(
-        recipe.config.updated(temperature=1.0, score_shift=0.0), chipset, chips["train"]
-    )  # a run's has one
+    config, chips = prepared(recipe)
     torch.manual_seed(config.seed)
     model = build_model(config)
     if recipe.start:
         initialise(model, recipe.start)
-    code = code_hash() if run.record.get("code", code_hash()) == code_hash() else "several"  # resumed by another code
-    # Git state and seed first, as DETR logs them.
-    record = {**commit(), **recipe.record(run), "code": code, "versions": versions(), "hardware": hardware()}
-    save_split(recipe.split, out / "split.csv")
-    config.save(out / "config.json")
-    write_json(out / "run.json", record)
+    record = begun(recipe, run, config)
     opened = gates(model)
     reset_peak()
     steps = fit(model, chipset, chips, out, progress)
     memory = peak_mib()
     save_weights(run.weights, model)
     model.to(best_device())
-    numbers, said = _calibrated(turned(model) if config.tta else model, chipset, chips.get("val", []), run)
+    numbers, said = calibrated(turned(model) if config.tta else model, chipset, chips.get("val", []), run)
     config.updated(**numbers).save(out / "config.json")
     end = {**_end_record(model, chips, steps, out), "peak_memory_mib": memory, "calibration": said}
     end["gates"] = {name: [opened[name], size] for name, size in gates(model).items()}
     write_json(out / "run.json", {**record, **end})
     (out / "last.ckpt").unlink(missing_ok=True)
     return run
-
-
-def _calibrated(model: Model, chipset: ChipSet, chips: list[Chip], run: Run) -> tuple[dict[str, float], str]:
-    """Fit what calibrates the scores on the validation chips; nothing where that cannot be. Says which.
-
-    The predictions on these chips, with calibrated scores, and what was right of them stay in the run's folder.
-    """
-    if not chips:
-        return {}, "no validation side: scores are not calibrated"
-    found = predict(model, chipset, chips)
-    rows = ledger(chipset.coco(chips), found, {c.id: c.group for c in chips})
-    known = rows[rows["score"].notna()]
-    fitted = fit_platt(known["score"].to_numpy(), known["right"].to_numpy())
-    temperature, shift = fitted or (1.0, 0.0)
-    scores = platt(torch.tensor([r["score"] for r in found], dtype=torch.float64), temperature, shift).tolist()
-    write_results(run.predictions("val"), [{**r, "score": score} for r, score in zip(found, scores, strict=True)])
-    save_table(rows, run.ledger)
-    if fitted is None:
-        return {}, "no right, or no wrong detection on the validation side: scores are not calibrated"
-    said = f"temperature {temperature:.3f}, shift {shift:.3f}, fitted on {len(chips)} validation chips"
-    return {"temperature": temperature, "score_shift": shift}, said
 
 
 def _end_record(model: Model, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:

@@ -14,7 +14,7 @@ from rtslib.errors import ConfigError, MissingModalityError
 from rtslib.models.build import build_model
 from rtslib.training.prediction import predict
 
-ALL = FusionName.__args__
+ALL = [f for f in FusionName.__args__ if f != "trees"]  # for which see tests/models/test_trees.py
 
 
 def test_halves_are_halves_of_what_is_there():
@@ -96,6 +96,7 @@ def test_who_may_run_without_what():
         check_absent(config, ["rgb"])
     assert "was trained for that" in check_absent(config.updated(modality_dropout=0.2), ["rgb"])
     assert "runs without rgb" in check_absent(config.updated(fusion="decision"), ["rgb"])
+    assert "runs without rgb" in check_absent(config.updated(fusion="trees"), ["rgb"])
     with pytest.raises(MissingModalityError, match="without all of them"):
         check_absent(config, ["rgb", "spectral", "terrain"])
     with pytest.raises(ConfigError, match="'radar': the model's modalities are rgb, spectral, terrain"):

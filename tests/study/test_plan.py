@@ -21,9 +21,8 @@ def epochs(run, settings):
 
 def test_every_strategy_is_in_the_study():
     plan = two_stage(NAMES)
-    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision"} and set(FUSED) == set(STRATEGIES) - {
-        "data"
-    }
+    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision", "trees"}
+    assert set(FUSED) == set(STRATEGIES) - {"data"}
     assert {*STAGES_OF, *TRIED_WITHOUT} <= set(plan)
 
 
@@ -60,13 +59,21 @@ def test_needed_brings_what_a_run_starts_from():
     assert needed(transfer(NAMES), ["rgb"]) == ["rgb"]  # its start is the landscape's
 
 
-def test_real_chips_with_one_modality_get_two_runs():
-    assert list(transfer(("rgb",))) == ["rgb", "rgb_scratch"]
+def test_real_chips_with_one_modality_get_two_runs_and_trees():
+    assert list(transfer(("rgb",))) == ["rgb", "rgb_scratch", "trees"]
+    assert list(two_stage(("rgb",))) == ["rgb", "rgb_continued", "trees"]
+
+
+@pytest.mark.parametrize("names", [NAMES, ("rgb",)])
+def test_trees_are_in_every_study_read_all_and_start_from_nothing(names):
+    for plan, stage in ((two_stage(names), "finetune"), (transfer(names), "transfer")):
+        run = plan["trees"]
+        assert (run.modalities, run.fusion, run.stages, dict(run.starts)) == (names, "trees", (stage,), {})
+        assert needed(plan, ["trees"]) == ["trees"]
 
 
 def test_with_weights_at_hand_nothing_starts_from_the_landscape():
     plan = transfer(NAMES, pretrained=True)
     assert set(plan) == set(transfer(NAMES)) and not any(run.starts or run.landscape for run in plan.values())
-    assert {name for name, run in plan.items() if run.knobs} == {"rgb_scratch", "data_scratch"}
-    assert plan["data_scratch"].knobs == {"pretrained": False} and not transfer(NAMES)["data_scratch"].knobs
-    assert list(two_stage(("rgb",))) == ["rgb", "rgb_continued"]
+    knobs = {name: dict(run.knobs) for name, run in plan.items() if run.knobs}
+    assert knobs == dict.fromkeys(("rgb_scratch", "data_scratch", "trees"), {"pretrained": False})

@@ -13,7 +13,9 @@ from rtslib import files
 from rtslib.config import Config
 from rtslib.errors import ConfigError, DataError
 from rtslib.study import scores
+from rtslib.study.redraw import draw_all
 from rtslib.study.study import Study
+from rtslib.study.tables import write_tables
 
 TINY = {
     "backbone": "nano", "fpn_channels": 16, "head_channels": 16, "head_fc": 32, "head_convs": 0,
@@ -132,3 +134,24 @@ def test_only_what_names_a_study_travels(study):
 
     assert study.chipset and pickle.loads(pickle.dumps(study)) == study
     assert set(pickle.loads(pickle.dumps(study)).__dict__) == {"data", "profile", "seed", "kind", "fold"}
+
+
+def test_trees_are_a_row_of_the_tables_like_any_other(study, tmp_path):
+    """What a network has and they have not is left empty: epochs, steps, multiply-adds."""
+    runs = [study.run("trees", seed).make(progress=False) for seed in (1, 2)]
+    row = scores.score(runs[0])
+    assert (row["model"], row["fusion"], row["modalities"]) == ("trees", "trees", "rgb+spectral+terrain")
+    out = tmp_path / "out"
+    tables = write_tables(runs, out)
+    found = pd.read_csv(tables / "runs.csv")
+    train = int((study.split["side"] == "train").sum())
+    assert found.loc[found["seed"] == 1, "AP50"].item() == pytest.approx(row["AP50"])
+    for given in found.to_dict("records"):
+        assert (given["epochs"], given["epochs_before"], given["image_passes"]) == (0, 0, 3 * train)
+        assert np.isnan([given[k] for k in ("macs", "train_macs", "seconds_per_step")]).all()
+        assert given["seconds"] > 0 and given["parameters"] > 0 and given["peak_memory_mib"] > 50
+        assert 0 <= given["AP50"] <= given["AP25"] <= 1
+    (model,) = pd.read_csv(tables / "models.csv").to_dict("records")
+    assert model["seeds"] == 2 and model["AP25"] == pytest.approx(found["AP25"].mean())
+    assert {p.stem for p in draw_all(out)} == {"scores", "forest", "sizes", "reliability", "precision_recall"}
+    assert runs[0].wanted == [("val", {}, True), ("test", {}, True)] and runs[0].hidden_cases == []

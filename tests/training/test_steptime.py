@@ -9,12 +9,11 @@ from rtslib.training.runs import Run
 
 
 def test_steps_are_timed_once_for_models_that_cost_the_same(tmp_path, monkeypatch):
-    def run(name, init=(), steps=10, data="a", **knobs):
+    def run(name, init=(), steps=10, data="a", seconds=0.0, **knobs):
         folder = tmp_path / name
         small_config(("rgb",), epochs=2, **knobs).save(folder / "config.json")
-        write_json(
-            folder / "run.json", {"init": {n: f"../{n}" for n in init}, "steps": steps, "data_fingerprint": data}
-        )
+        said = {"steps": steps, "data_fingerprint": data, "seconds": seconds}
+        write_json(folder / "run.json", {"init": {n: f"../{n}" for n in init}, **said})
         return Run(folder)
 
     asked = []
@@ -33,4 +32,6 @@ def test_steps_are_timed_once_for_models_that_cost_the_same(tmp_path, monkeypatc
     assert steptime.run_seconds(thawed, chips, known) == {"seconds_per_step": 3.0, "seconds": 20 + 30}
     joined = run("joined", ["first", "thawed"], steps=0)
     assert steptime.run_seconds(joined, chips, known) == {"seconds_per_step": None, "seconds": 30 + 50}
+    trees = run("trees", steps=0, seconds=7.5)
+    assert steptime.run_seconds(trees, chips, known) == {"seconds_per_step": None, "seconds": 7.5}
     assert asked == [False, True] and steptime.run_seconds(other, chips, known)["seconds"] == 30

@@ -291,7 +291,7 @@ def test_a_log_gets_a_line_an_epoch(data, tmp_path, capsys):
 
 def test_knobs_of_a_finished_run_bring_no_calibration_along(data, tmp_path, monkeypatch):
     """`train --config RUN/config.json` is the same training as the run's."""
-    monkeypatch.setattr("rtslib.training.trainer.fit_platt", lambda scores, right: (1 + float(max(scores)), 0.5))
+    monkeypatch.setattr("rtslib.training.calibrating.fit_platt", lambda scores, right: (1 + float(max(scores)), 0.5))
     chips, knobs = open_chips(data), config(data, "rgb", epochs=1, score_thresh=0.0, val_fraction=0.4)
     first = Run(train(chips, tmp_path / "first", knobs, progress=False))
     again = Run(
@@ -304,7 +304,7 @@ def test_knobs_of_a_finished_run_bring_no_calibration_along(data, tmp_path, monk
 
 def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatch):
     """The numbers are kept with the run and scale what the loaded model says; without a side there are none."""
-    monkeypatch.setattr("rtslib.training.trainer.fit_platt", lambda scores, right: (2.0, 0.5))
+    monkeypatch.setattr("rtslib.training.calibrating.fit_platt", lambda scores, right: (2.0, 0.5))
     run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1, score_thresh=0.0), progress=False)
     model, found = load_model(Run(run)), Run(run).config
     assert found.temperature == 2.0 and "temperature 2.000, shift 0.500, fitted on" in Run(run).record["calibration"]
@@ -358,6 +358,6 @@ def test_scores_are_calibrated_where_the_model_trained(data, tmp_path, monkeypat
         return []
 
     monkeypatch.setattr("rtslib.training.trainer.best_device", lambda: "meta")
-    monkeypatch.setattr("rtslib.training.trainer.predict", spy)
+    monkeypatch.setattr("rtslib.training.calibrating.predict", spy)
     train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=1, val_fraction=0.4), progress=False)
     assert seen == ["meta"]
