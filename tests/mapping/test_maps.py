@@ -23,12 +23,9 @@ from rtslib.data.scenes import mosaic_group, open_scene
 from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
 from rtslib.evaluation.polygons import match_polygons
 from rtslib.mapping.polygons import COLUMNS, MAP_FILE, PARQUET_FILE
-<<<<<<< ours
 from rtslib.mapping.probability import PROBABILITY_FILE
-from rtslib.models.tta import Turned
-=======
 from rtslib.models.trees import Trees
->>>>>>> theirs
+from rtslib.models.tta import Turned
 
 
 @pytest.fixture
