@@ -16,9 +16,10 @@ from rtslib.study.plan import COMPARED, STAGES_OF
 
 #: Said of studies that have not been run anew since (results/corrections.md).
 OLDER = "(Run before attention, calibration and intervals were mended: see results/corrections.md.)"
+LARGE_BATCHES = "(Run before batches of 4 and the semantic branch: see results/corrections.md.)"
 #: Folder in `results/` -> how its study is introduced.
 STUDIES = {
-    "study": "The embedded landscape (`make study`), two-stage data.",
+    "study": f"The embedded landscape (`make study`), two-stage data. {LARGE_BATCHES}",
     "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run. "
     f"{OLDER}",
     "sentinel_overnight": "Real chips: `sentinel_rts` again, one split, the largest site among its test sites, "

@@ -91,6 +91,17 @@ def test_two_stages_end_to_end_and_are_not_repeated(study, monkeypatch):
         study.run("residual_cross_attention", seed=2).make(progress=False)
 
 
+def test_the_best_run_is_chosen_on_validation_chips(monkeypatch):
+    known = {"weak": 0.2, "strong": 0.7, "none": float("nan")}
+    study = SimpleNamespace(split=pd.DataFrame({"side": ["train", "val", "test"]}))
+    runs = {name: SimpleNamespace(name=name, study=study) for name in known}
+    monkeypatch.setattr(scores, "_hits", lambda run, side: {"val": run.name}[side])
+    monkeypatch.setattr(scores, "average_precision", known.get)
+    assert scores.best(list(runs.values())) is runs["strong"] and scores.best([runs["none"]]) is runs["none"]
+    study.split = study.split[study.split["side"] != "val"]
+    assert scores.best(list(runs.values())) is runs["weak"]  # none to choose by: the first one
+
+
 def with_chips(profile="mini", **chipset):
     """A study whose chips were opened by other means."""
     study = Study(profile=profile)
