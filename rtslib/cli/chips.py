@@ -63,7 +63,7 @@ def split(
     test: Annotated[float, typer.Option(help="Share of chips that test.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same split.")] = 0,
 ) -> None:
-    """Share out labelled chips among train, val and test, whole groups at a time (for `train --split`)."""
+    """Share out chips among train, val and test by group."""
     from rtslib.data.lookalikes import lookalike_pairs, with_groups
     from rtslib.data.lookalikes import lookalikes as groups_by_look
     from rtslib.data.opening import open_chips
