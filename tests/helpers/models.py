@@ -1,5 +1,6 @@
 """Small models and batches for the tests of model and training."""
 
+import numpy as np
 import torch
 
 from rtslib.config import Config
@@ -69,3 +70,11 @@ def redraw(module, seed=0, spread=0.05):
         for p in module.parameters():
             centre = 1.0 if p.ndim == 1 and p.mean() > 0.5 else 0
             p.copy_(torch.randn(p.shape, generator=generator) * spread + centre)
+
+
+def stump(feature=0, cut=1.0, low=-4.0, high=4.0):
+    """Nodes of a tree of one cut, as scikit-learn keeps them: log-odds `low` up to it, and `high` above."""
+    kinds = [("feature_idx", int), ("num_threshold", float), ("left", int), ("right", int), ("is_leaf", bool),
+             ("missing_go_to_left", bool), ("value", float)]  # fmt: skip
+    return np.array([(feature, cut, 1, 2, False, True, 0), (0, 0, 0, 0, True, False, low),
+                     (0, 0, 0, 0, True, False, high)], dtype=kinds)  # fmt: skip

@@ -15,6 +15,7 @@ from scipy import ndimage
 from shapely.geometry import Polygon
 
 from helpers.maps import CONFIG, TRANSFORM, Threshold, blobs, map_scene, on_ground, write
+from helpers.models import stump
 from rtslib.config import Config
 from rtslib.data.ground import equal_area_crs, measure
 from rtslib.data.opening import open_chips
@@ -22,6 +23,7 @@ from rtslib.data.scenes import mosaic_group, open_scene
 from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
 from rtslib.evaluation.polygons import match_polygons
 from rtslib.mapping.polygons import COLUMNS, MAP_FILE, PARQUET_FILE
+from rtslib.models.trees import Trees
 
 
 @pytest.fixture
@@ -55,6 +57,16 @@ def test_polygons_are_the_shapes_whatever_the_windows(scene, tmp_path):
         assert set(got.geom_type) == {"MultiPolygon"} and got.is_valid.all()
         assert len(got.geometry[1].geoms[0].interiors) == 1
     assert got["windows"].tolist() == [1, 1, 1, 1] and got.attrs["counts"]["windows"] == 1
+
+
+def test_trees_on_pixels_map_as_any_model_does(scene, tmp_path):
+    stats = {"modality_mean": {"terrain": [0.0]}, "modality_std": {"terrain": [1.0]}}
+    config = CONFIG.updated(fusion="trees", tree_rounds=1, tree_leaves=2, tree_scales=[2.0], **stats)
+    model = Trees(config).eval()
+    model.fill([stump(cut=5.0)], 0.0)
+    got = map_scene(model, config, scene, tmp_path / "map", 96, 48)
+    assert all(any(g.equals(t) for g in got.geometry) for t in TRUTH) and len(got) == len(TRUTH)
+    assert got["score"].between(0.9, 1).all()
 
 
 class Ragged(Threshold):

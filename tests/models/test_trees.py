@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from helpers.models import made_batch, small_config
+from helpers.models import made_batch, small_config, stump
 from rtslib.errors import ConfigError, TrainingError, WeightsError
 from rtslib.models.build import build_model
 from rtslib.models.names import fit_weights
@@ -13,14 +13,6 @@ from rtslib.models.platt import platt
 from rtslib.models.trees import Trees
 
 ONE = {"names": ("terrain",), "fusion": "trees", "tree_scales": [2.0], "score_thresh": 0.0}
-
-
-def stump(feature=0, cut=1.0, low=-4.0, high=4.0):
-    """Nodes of one cut, as scikit-learn keeps them."""
-    kinds = [("feature_idx", int), ("num_threshold", float), ("left", int), ("right", int), ("is_leaf", bool),
-             ("missing_go_to_left", bool), ("value", float)]  # fmt: skip
-    return np.array([(feature, cut, 1, 2, False, True, 0), (0, 0, 0, 0, True, False, low),
-                     (0, 0, 0, 0, True, False, high)], dtype=kinds)  # fmt: skip
 
 
 def bright(**knobs):
