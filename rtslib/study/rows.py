@@ -143,7 +143,10 @@ def reliability_rows(judged: Judged) -> pd.DataFrame:
     right."""
     found = judged.hits()
     pairs = (("before", found.scores), ("after", _after(judged, found)))
-    parts = [pd.DataFrame(reliability(scores, found.right)).assign(when=when) for when, scores in pairs]
+    columns = ["low", "high", "count", "score", "right"]  # also where nothing was detected
+    parts = [
+        pd.DataFrame(reliability(scores, found.right), columns=columns).assign(when=when) for when, scores in pairs
+    ]
     return pd.concat(parts).assign(model=judged.name, seed=judged.seed)
 
 

@@ -94,7 +94,7 @@ def check_tables(out: Path, models: Path) -> None:
         "spectral",
     }
     gains = pd.read_csv(out / "tables" / "gains.csv")
-    assert set(gains["over"]) == {"data", "rgb_continued"} and len(gains) == 16
+    assert set(gains["over"]) == {"data", "rgb_continued"} and len(gains) == 18
     assert {p.stem for p in redraw.draw_all(out)} == {  # no `compute`: of the ways to train there is one
         "scores", "forest", "sizes", "missing", "reliability", "precision_recall"
     }  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_transfer_starts_from_runs_of_the_profile_that_its_own_names(tmp_path,
 
 
 def test_only_modalities_of_the_data_are_hidden():
-    study = Study("mine", "quick")
+    study = Study("mine", "smoke")
     study.__dict__["chipset"] = SimpleNamespace(modalities=lambda: {"rgb": (), "nir": ()}, layout="coco")
     assert study.run("data").hidden_cases == [("nir", "all"), ("nir", "left")]
     assert study.run("sum").hidden_cases == []

@@ -329,7 +329,7 @@ def test_scores_are_calibrated_on_the_validation_side(data, tmp_path, monkeypatc
 def test_a_run_that_sees_chips_turned_is_calibrated_so(data, tmp_path, monkeypatch):
     """It trains as others do; the model that is loaded is turned and says on validation chips what the run has kept."""
     fitted = []
-    monkeypatch.setattr("rtslib.training.trainer.fit_platt", lambda *rows: fitted.append(rows) or (2.0, 0.5))
+    monkeypatch.setattr("rtslib.training.calibrating.fit_platt", lambda *rows: fitted.append(rows) or (2.0, 0.5))
     chips, knobs = open_chips(data), config(data, "terrain", epochs=1, score_thresh=0.0, val_fraction=0.4)
     plain = Run(train(chips, tmp_path / "plain", knobs, progress=False))
     run = Run(train(chips, tmp_path / "turned", knobs.updated(tta=True), progress=False))
