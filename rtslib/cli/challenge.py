@@ -14,7 +14,7 @@ def challenge(
     new: Annotated[Path, typer.Option(metavar="DIR", help="Folder of chips to predict, any layout; images/ will do.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the run and results.json.")],
 ) -> None:
-    """Train the recipe on all labelled chips and predict new ones; what was stopped goes on."""
+    """Train the frozen recipe, then predict new chips."""
     from rtslib.data.opening import open_chips
     from rtslib.study.challenge import RESULTS, predict_challenge, train_challenge
 
