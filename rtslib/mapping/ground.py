@@ -12,9 +12,10 @@ it was right and how large the slump is, and which slumps were missed. One draw 
     area    of the right ones times known over mapped area; of the missed ones, as of those missed in the ledger
 
 The totals are the draws' median, 2.5 and 97.5 per cent. They hold for ground like that of the ledger. A run's own one
-is of chips, and no slump on a chip is larger than that: where larger ones are about, the count may hold and the area
-does not. The better ledger is that of a map of known ground (`map_ledger`), large slumps, seams and all. What neither
-knows: a region that is unlike all of it, and slumps too small for the label rule.
+is of chips, and no slump on a chip is larger than that: the count holds and the area does not (on 24 grounds the truth
+lay in its interval 13 and 21 times, with two models), so a map does not say it. The better ledger is that of a map of
+known ground (`map_ledger`), large slumps, seams and all. What neither knows: a region that is unlike all of it, and
+slumps too small for the label rule.
 
 Sources: Rubin 1981, "The Bayesian bootstrap", Annals of Statistics 9(1), 130-134; recall and precision on a sample
 against the map's own count is the stratified estimator of Olofsson et al. 2014 (Remote Sensing of Environment 148,

@@ -52,6 +52,11 @@ Progress = Callable[[int, int], None]
 #: What is made of a map: an earlier one's would contradict the new one beside it.
 REVIEWED, ARTS = "reviewed.gpkg", "arts.gpkg"
 MADE_OF_MAP = (REVIEWED, ARTS, "map.html", "map.png", PROBABILITY_FILE)
+#: Said in `totals.json` where the ledger is a run's own.
+WHY_NO_AREA = (
+    "known only by a ledger of a mapped ground (evaluate --map --ledger, then map --ledger): that of a run is of chips,"
+    " whose slumps are smaller than the chips"
+)
 
 
 def map_region(
@@ -170,11 +175,16 @@ def _totals(frame: gpd.GeoDataFrame, todo: Plan, ledger: pd.DataFrame | None) ->
     """Return the totals of the map and, with a ledger, of its ground."""
     scores, areas = frame["score"].to_numpy(), frame["area_m2"].to_numpy()
     found: dict[str, Any] = totals(scores, areas)
-    if ledger is not None:
-        if "area_m2" not in ledger:  # a pixel's area on the ground, as that of the polygons is
-            pixel = float(np.median(areas / frame.area)) if len(frame) else 1.0
-            ledger = in_m2(ledger, pixel * abs(todo.region.transform.a * todo.region.transform.e))
-        found |= ground_totals(scores, areas, ledger, todo.options.score)
+    if ledger is None:
+        return found
+    of_chips = "area_m2" not in ledger
+    if of_chips:  # a pixel's area on the ground, as that of the polygons is
+        pixel = float(np.median(areas / frame.area)) if len(frame) else 1.0
+        ledger = in_m2(ledger, pixel * abs(todo.region.transform.a * todo.region.transform.e))
+    found |= ground_totals(scores, areas, ledger, todo.options.score)
+    if of_chips:  # its areas do not carry over (results/corrections.md)
+        found |= {k: None for k in (*(k for k in found if k.startswith("ground_area")), "area_ratio")}
+        found["ground_area_unknown"] = WHY_NO_AREA
     return found
 
 

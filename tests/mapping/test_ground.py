@@ -1,10 +1,13 @@
 """Totals of the ground: certain answers, and whether the truth lies in the interval as often as is said."""
 
+from types import SimpleNamespace
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from affine import Affine
 from shapely.geometry import box
 
 from rtslib.errors import DataError
@@ -12,6 +15,7 @@ from rtslib.evaluation.calibration import fit_platt
 from rtslib.evaluation.ledger import COLUMNS
 from rtslib.mapping import ground
 from rtslib.mapping.ground import ground_totals, in_m2, map_ledger, read_ledger
+from rtslib.mapping.maps import _totals
 from rtslib.models.platt import platt
 
 LEAST, PIXEL = 0.3, 16.0
@@ -115,3 +119,15 @@ def test_the_ledger_of_a_map_has_its_slumps_in_square_metres(tmp_path):
         read_ledger(tmp_path / "ledger.csv")
     with pytest.raises(DataError, match="no readable table"):
         read_ledger(tmp_path / "gone.csv")
+
+
+def test_a_map_says_no_area_of_the_ground_by_a_ledger_of_chips():
+    """Chips hold no slump larger than themselves; a map of known ground does."""
+    frame = gpd.GeoDataFrame({"score": [0.9, 0.9], "area_m2": [1600.0, 1600.0]}, geometry=[box(0, 0, 10, 10)] * 2)
+    todo = SimpleNamespace(region=SimpleNamespace(transform=Affine.scale(4, -4)), options=SimpleNamespace(score=LEAST))
+    chips = ledger(*[(0.9, True, 100, 100)] * 20)
+    said = _totals(frame, todo, chips)
+    assert said["ground_count"] > 0 and said["ground_area_m2"] is None and said["area_ratio"] is None
+    assert "evaluate --map --ledger" in said["ground_area_unknown"]
+    said = _totals(frame, todo, in_m2(chips, PIXEL))
+    assert said["ground_area_m2"] > 0 and "ground_area_unknown" not in said
