@@ -230,6 +230,12 @@ _QUICK: dict[str, Any] = {
     "transfer": {**_NANO, "steps": 240}, "layouts": _LAYOUTS,
 }  # fmt: skip
 
+#: The frozen recipe of `python -m rtslib challenge`: all chips train, hours on two cores.
+CHALLENGE: dict[str, Any] = {
+    **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 8000, "scale_jitter": 0.25, "paste": 0.3,
+    "jitter": 1.5, "hue": 0.05, "tta": True, "val_fraction": 0.08, "test_fraction": 0.0,
+}  # fmt: skip
+
 #: Notebook profiles: size of the embedded landscape (chips, px a side) and of its scene (px a side), knobs of
 #: both training stages and of transfer to real chips, further knobs by layout (they win over a stage's), at
 #: most how many chips of a real set (`limit`), and whose runs on the landscape a transfer starts from
@@ -244,12 +250,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         **_QUICK, "landscape": "quick",
         "pretrain": {**_NANO, "steps": 6000}, "finetune": {**_NANO, "steps": 4000, "fusion_lr": 2.0},
         "transfer": {**_NANO, "steps": 6000},
-    },
-    "challenge": {  # `python -m rtslib challenge`: all chips train, about an hour and a half on two cores
-        "train": {
-            **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 8000, "scale_jitter": 0.25, "paste": 0.3,
-            "jitter": 1.5, "hue": 0.05, "tta": True, "val_fraction": 0.08, "test_fraction": 0.0,
-        },
     },
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,

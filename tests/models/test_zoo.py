@@ -159,6 +159,12 @@ def test_backbone_names_go_both_ways_and_none_is_left_over(size):
         renamed({"pos_embed": torch.ones(1)}, turned(mvit_names(size)))
 
 
+def test_branches_that_are_no_mvit_are_refused(tmp_path):
+    model = build_model(small_config(("rgb",), backbone="lite0", mvit_like="detectron2"))
+    with pytest.raises(WeightsError, match="branches are lite0: set backbone=tiny"):
+        load_zoo(model, tmp_path / "any.pkl")
+
+
 def test_large_is_refused():
     with pytest.raises(WeightsError, match="large"):
         mvit_names("large")

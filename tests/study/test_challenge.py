@@ -8,7 +8,7 @@ from PIL import Image
 import rtslib.config
 from helpers.chip_folders import write_coco
 from rtslib.cli.main import main
-from rtslib.config import PROFILES
+from rtslib.config import CHALLENGE
 from rtslib.data.opening import open_chips
 from rtslib.evaluation.submission import validate
 from rtslib.study.challenge import RESULTS, RUN
@@ -23,12 +23,12 @@ TINY = {
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setitem(rtslib.config.PROFILES, "challenge", {"train": TINY})
+    monkeypatch.setattr(rtslib.config, "CHALLENGE", TINY)
 
 
 def test_the_shipped_recipe_is_a_config():
-    knobs = {k: v for k, v in PROFILES["challenge"]["train"].items() if k != "steps"}
-    assert rtslib.config.Config.make(knobs).pretrained and PROFILES["challenge"]["train"]["steps"] > 1000
+    knobs = {k: v for k, v in CHALLENGE.items() if k != "steps"}
+    assert rtslib.config.Config.make(knobs).pretrained and CHALLENGE["steps"] > 1000
 
 
 def test_from_chips_to_a_valid_file_and_nothing_trained_twice(tiny, tmp_path, capsys):
@@ -53,3 +53,9 @@ def test_a_folder_of_images_alone_is_predicted(tiny, tmp_path, capsys):
     assert validate(tmp_path / "out" / RESULTS, open_chips(new)) == []
     assert main(["challenge", "--data", str(new), "--new", str(new), "--out", str(tmp_path / "other")]) == 2
     assert "error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_new_chips_without_a_band_are_refused_before_training(tiny, tmp_path, capsys):
+    data, new = write_challenge(tmp_path / "data", 16, 64, seed=0), write_coco(tmp_path / "new")
+    assert main(["challenge", "--data", str(data), "--new", str(new), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("error: ") and not (tmp_path / "out").exists()
