@@ -47,6 +47,9 @@ class Detector(Trunk):
         self.heads = CascadeHeads(config)
         self.mask_head = MaskHead(config)
         self.semantic = SemanticBranch(config) if config.semantic else None
+        for part in (self.fpn, self.rpn, self.heads, self.mask_head, self.semantic):
+            if part is not None:  # branches give maps channels last: convolutions that follow need no copies
+                part.to(memory_format=torch.channels_last)
 
     def pyramid(self, images: dict[str, Tensor], valid: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run the trunk and build the pyramid.

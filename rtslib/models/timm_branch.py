@@ -49,9 +49,8 @@ class TimmBranch(nn.Module):
     def __init__(self, name: str, in_chans: int = 3, drop_path: float = 0.0, still: bool = False) -> None:
         super().__init__()
         size: dict[str, Any] = {"strict_img_size": False} if name.startswith("swin") else {}
-        self.net = timm.create_model(
-            NAMES[name], features_only=True, in_chans=in_chans, drop_path_rate=drop_path, **size
-        )
+        net = timm.create_model(NAMES[name], features_only=True, in_chans=in_chans, drop_path_rate=drop_path, **size)
+        self.net = net.to(memory_format=torch.channels_last)
         info: Any = self.net.feature_info
         self.wanted = [i for i, stride in enumerate(info.reduction()) if stride in STRIDES]
         self.channels: tuple[int, ...] = tuple(info.channels()[i] for i in self.wanted)
@@ -82,7 +81,7 @@ class TimmBranch(nn.Module):
         Returns:
             Four maps (B, C_s, H/4/2^s, W/4/2^s), s = 0..3.
         """
-        maps = self.net(x)
+        maps = self.net(x.contiguous(memory_format=torch.channels_last))
         maps = [maps[i] if self.channels_last else maps[i].permute(0, 2, 3, 1) for i in self.wanted]
         return [norm(m).permute(0, 3, 1, 2) for norm, m in zip(self.scale_norms, maps, strict=True)]
 
