@@ -1,9 +1,10 @@
 """Looking: what a trained model's attention adds, and where it looks.
 
-Two questions of a `ResidualCrossAttention` that scores do not answer. *How much*: the root mean square of what is
-added to the primary map, as a share of that map's own. *Where*: the mean weight that queries give to keys so far down
-and so far right of their own place. With the attention switched off (`rtslib.models.fusion.without_attention`), they
-tell whether a fusion by attention attends, or lives on its merging.
+Questions of a `ResidualCrossAttention` that scores do not answer. *How much*: the root mean square of what is added to
+the primary map, as a share of that map's own. *Where*: the mean weight that queries give to keys so far down and so far
+right of their own place, and of one chip, which places of another modality a chosen place reads. With the attention
+switched off (`rtslib.models.fusion.without_attention`), they tell whether a fusion by attention attends, or lives on
+its merging.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from rtslib.models.model import Model
 
 #: Side of the cells in which offsets are counted, and the farthest, px of the network input.
 CELL, FARTHEST = 8, 52
+#: Weights of one query, and the size of what is added: float (h, w) each.
+Read = tuple[np.ndarray, np.ndarray]
 
 
 def looks(model: Model, batches: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -67,8 +70,37 @@ def asked(model: nn.Module) -> Iterator[tuple[int, str, CrossAttention]]:
                 yield 4 << level, modality, ask  # type: ignore[misc]
 
 
-def _offsets(ask: Any, x: Tensor, z: Tensor, valid: Tensor, stride: int) -> np.ndarray:
-    """Return the mean weight by head and offset, float (HEADS, cells, cells).
+def reading(
+    model: Model, batch: dict[str, Any], place: tuple[int, int]
+) -> dict[tuple[int, str], tuple[np.ndarray, ...]]:
+    """Watch one place of one chip read the other modalities.
+
+    Args:
+        model: with `ResidualCrossAttention`, in evaluation mode.
+        batch: one chip, as `rtslib.data.samples.collate` makes it.
+        place: row and column, px of the chip.
+
+    Returns:
+        (stride px, modality) -> weights float (h, w) that the query at the place gives to the keys, mean over heads, of
+        sum 1; and the size of what is added at each place of the primary map, float (h, w), root mean square over
+        channels. Both lie over the padded network input.
+    """
+    out: dict[tuple[int, str], Read] = {}
+    row, column = (int((p + 0.5) * model.config.scale) for p in place)
+    with ExitStack() as hooks, torch.inference_mode():
+        for stride, modality, ask in asked(model):
+
+            def note(module: nn.Module, given: Any, found: Tensor, key: tuple[int, str] = (stride, modality)) -> None:
+                weights = _weights(module, *given)[0].mean(0)[row // key[0], column // key[0]]
+                out[key] = weights.numpy(), found[0].square().mean(0).sqrt().numpy()
+
+            hooks.callback(ask.register_forward_hook(note).remove)
+        model(batch)
+    return out
+
+
+def _weights(ask: Any, x: Tensor, z: Tensor, valid: Tensor) -> Tensor:
+    """Return the weight of every key for every query, float (B, HEADS, hq, wq, hk, wk).
 
     The fused kernel keeps no weights, but where each key's value is its own one-hot code, its answer is them.
     """
@@ -76,8 +108,13 @@ def _offsets(ask: Any, x: Tensor, z: Tensor, valid: Tensor, stride: int) -> np.n
     m = k.shape[2]
     codes = torch.eye(m).expand(len(k), HEADS, -1, -1)
     weights = attend_map(q, k, codes, grid, ask.rel_pos_h, ask.rel_pos_w, key_ok, prior=ask.prior)
-    weights = weights[..., :m].mean(0)  # (HEADS, queries, keys)
-    (hq, wq), (hk, wk) = grid.q, grid.k
+    return weights[..., :m].reshape(len(k), HEADS, *grid.q, *grid.k)
+
+
+def _offsets(ask: Any, x: Tensor, z: Tensor, valid: Tensor, stride: int) -> np.ndarray:
+    """Return the mean weight by head and offset, float (HEADS, cells, cells)."""
+    weights = _weights(ask, x, z, valid).mean(0)
+    hq, wq, hk, wk = weights.shape[1:]
     down, right = (
         (torch.arange(keys) + 0.5) * ask.pool * stride - ((torch.arange(queries) + 0.5) * stride)[:, None]
         for keys, queries in ((hk, hq), (wk, wq))

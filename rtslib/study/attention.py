@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from rtslib.data.chips import Chip
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.evaluation.bootstrap import Hits, average_precision
+from rtslib.figures.attention import query_place
 from rtslib.files import save_table
-from rtslib.models.looking import asked, looks
+from rtslib.models.looking import Read, asked, looks, reading
 from rtslib.study.plan import ATTENDING, RESIDUAL
 from rtslib.study.rows import judge
 from rtslib.study.study import StudyRun
@@ -50,6 +52,23 @@ def attention_tables(
                         ("gates", gates)):  # fmt: skip
         if len(table):
             save_table(table, out / f"{name}.csv")
+
+
+def read_by(run: StudyRun, chips: Sequence[Chip], stride: int, modality: str) -> list[Read]:
+    """Return what a made run's primary stream reads from a modality on each chip, at the place of its largest slump.
+
+    Args:
+        run: with residual attention.
+        chips: of its data set, each with a slump.
+        stride: 4, 8, 16 or 32 px; modality: one that is asked.
+    """
+    model, chipset = load_model(run.made, bare=True), run.study.chipset
+    modalities = {m: tuple(bands) for m, bands in model.config.modalities.items()}
+    dataset = ChipDataset(chipset, chips, modalities)
+    return [
+        reading(model, collate([dataset[i]]), query_place(chipset, chip))[stride, modality]
+        for i, chip in enumerate(chips)
+    ]
 
 
 def watch(run: StudyRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

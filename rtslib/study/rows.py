@@ -115,14 +115,14 @@ def run_row(
         passes, seconds and multiply-adds of all forward passes (`train_macs`) of all folds together, seconds a step,
         the highest peak of memory, multiply-adds of one chip (both None of a model without a network).
     """
-    scores, config = evaluate(judged.gt, judged.raw), judged.runs[0].config
+    scores, config, shown = evaluate(judged.gt, judged.raw), judged.runs[0].config, at_threshold(judged)
     costs = pd.DataFrame([run.cost() for run in judged.runs])
     return {
         "model": judged.name, "seed": judged.seed,
         "fusion": config.fusion if len(config.modalities) > 1 else "none", "modalities": "+".join(config.modalities),
         **scores["segm"], "AP25": average_precision(judged.hits(LOOSE)), 
         **{f"box_{k}": scores["bbox"][k] for k in ("AP", "AP50")},
-        **_at_threshold(judged), **_calibration(judged),
+        **{k: shown[k] for k in ("precision", "recall", "F1", "boundary_iou")}, **_calibration(judged),
         "chips": scores["chips"], "instances": scores["instances"],
         **costs[["parameters", "trained_parameters", "epochs", "epochs_before"]].iloc[0].to_dict(),
         "image_passes": costs["image_passes"].sum(), "seconds": sum(t["seconds"] for t in times),
@@ -176,20 +176,33 @@ def _calibration(judged: Judged) -> dict[str, float | None]:
     }
 
 
-def _at_threshold(judged: Judged) -> dict[str, float | None]:
-    """Precision, recall and F1 of what a map would show, and how well its right outlines follow the edges."""
+def at_threshold(judged: Judged) -> dict[str, Any]:
+    """Count what a map would show: the detections from the validation's threshold on, right at IoU 0.5 or not.
+
+    Returns:
+        hits, false_alarms, missed (instances without a detection); precision, recall, F1 (fractions, None where
+        undefined); boundary_iou, the mean of the hits, which tells how well their outlines follow the edges.
+    """
     shown = [r for r in judged.results if r["score"] >= judged.threshold[r["image_id"]]]
     run = matched(judged.gt, shown, "segm", iou=0.5, area="all")
     images = [image for image in run.evalImgs if image is not None]
     pairs = [(int(g), int(d)) for i in images for g, d in zip(i["gtIds"], i["gtMatches"][0], strict=True) if d > 0]
     outlines = [boundary_iou(run.cocoGt.anns[g]["segmentation"], run.cocoDt.anns[d]["segmentation"]) for g, d in pairs]
-    detections, instances = sum(len(i["dtIds"]) for i in images), len(judged.gt["annotations"])
-    precision = len(pairs) / detections if detections else None
-    recall = len(pairs) / instances if instances else None
+    detections, instances, hit = sum(len(i["dtIds"]) for i in images), len(judged.gt["annotations"]), len(pairs)
     return {
-        "precision": precision, "recall": recall, "F1": 2 * len(pairs) / max(detections + instances, 1),
-        "boundary_iou": float(np.mean(outlines)) if outlines else None,
+        "hits": hit, "false_alarms": detections - hit, "missed": instances - hit,
+        "precision": hit / detections if detections else None, "recall": hit / instances if instances else None,
+        "F1": 2 * hit / max(detections + instances, 1), "boundary_iou": float(np.mean(outlines)) if outlines else None,
     }  # fmt: skip
+
+
+def counted(runs: Sequence[StudyRun]) -> pd.DataFrame:
+    """Return `at_threshold` of made runs on their test chips, one row a model, with the threshold."""
+    rows = []
+    for run in runs:
+        judged = judge([run])
+        rows.append({"model": run.name, "threshold": threshold(run)[0], **at_threshold(judged)})
+    return pd.DataFrame(rows)
 
 
 def _macs(config: Config, side: int, known: dict[str, int | None]) -> int | None:

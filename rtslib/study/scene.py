@@ -16,6 +16,7 @@ from rtslib import files
 from rtslib.data.chips import ChipSet
 from rtslib.data.scenes import Scene, mosaic_group, open_scene
 from rtslib.data.splits import held_out_group
+from rtslib.errors import ConfigError
 from rtslib.evaluation.polygons import match_polygons
 from rtslib.files import whole
 from rtslib.mapping.polygons import PROVENANCE
@@ -41,10 +42,13 @@ def study_scene(study: Study) -> tuple[Scene, str]:
         The scene, and its name for titles.
 
     Raises:
+        ConfigError: there is none to map, see `why_no_scene`.
         DataError: see `rtslib.data.splits.held_out_group` and `rtslib.data.scenes.mosaic_group`.
         OutputError: `scratch/` cannot be written.
     """
     chipset, seed = study.chipset, study.seed
+    if why := why_no_scene(chipset, study.data):
+        raise ConfigError(why)
     name = f"{chipset.root.name}-{study.profile}" if study.data else f"synthetic-{study.profile}-seed{seed}"
     folder = Path(
         os.path.relpath(files.ROOT / "scratch" / "scenes" / name)

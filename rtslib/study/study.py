@@ -119,6 +119,12 @@ class Study:
             "is nothing to fuse: multimodal fine-tuning and the comparison of fusion strategies are skipped."
         )
 
+    def must_fuse(self) -> list[str]:
+        """Return the modalities to fuse, the primary one first. Raises ConfigError where there is only one."""
+        if self.why_no_fusion:
+            raise ConfigError(self.why_no_fusion)
+        return list(self.chipset.modalities())
+
     def chips(self, side: str) -> list[Chip]:
         """Return the chips of one side, in the set's order. Raises DataError if there is none."""
         wanted = set(self.split.loc[self.split["side"] == side, "chip"])

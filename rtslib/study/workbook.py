@@ -22,10 +22,14 @@ from rtslib.files import ROOT, whole, write_text
 from rtslib.study.manifest import write_manifest
 from rtslib.study.profiles import place, settings
 from rtslib.study.record import compare
+from rtslib.study.scene import why_no_scene
+from rtslib.study.study import Study
 from rtslib.study.tidy import tidy, tidy_copy
 
 #: Seconds a single cell may take before it is stopped.
 CELL_TIMEOUT = 48 * 3600
+#: Notebooks that fuse modalities, and those that map a scene: what a data set does not allow is left out.
+FUSE, MAP = ("03", "04"), ("05",)
 #: Notebooks that run only when asked for by number: the whole fusion study takes an hour (`make study`).
 ASKED_FOR = ("06",)
 
@@ -167,12 +171,28 @@ def run(
         for notebook in chosen:
             begin = time.monotonic()
             print(f"  {notebook.stem} ...", end="", flush=True)
+            if why := why_left_out(notebook, data, profile, seed):
+                print(f" left out. {why}", flush=True)
+                continue
             execute(notebook, folder, values, timeout=timeout)
             print(f" {time.monotonic() - begin:.0f} s", flush=True)
     manifest = write_manifest(folder, profile, values["data"], seed)
     print(f"done in {time.monotonic() - start:.0f} s; results in {folder}, listed in {manifest.name}")
     print(compare(folder))
     return folder
+
+
+def why_left_out(notebook: Path, data: str, profile: str, seed: int) -> str:
+    """Say in one sentence why a data set leaves nothing to do for a notebook; empty where there is.
+
+    Raises:
+        DataError, ConfigError: the set cannot be opened.
+    """
+    number = notebook.name[:2]
+    if not data or number not in FUSE + MAP:
+        return ""
+    study = Study(data, profile, seed)
+    return study.why_no_fusion if number in FUSE else why_no_scene(study.chipset, data)
 
 
 def _from_root(path: str | Path) -> str:

@@ -6,7 +6,7 @@ import torch
 
 from helpers.models import made_batch, small_config
 from rtslib.models.build import build_model
-from rtslib.models.looking import CELL, asked, looks
+from rtslib.models.looking import CELL, asked, looks, reading
 
 
 @pytest.fixture()
@@ -53,3 +53,22 @@ def test_a_head_that_looks_aside_is_seen_to(model, batch):
     assert ((mean.r / mean.weight < -8) & (mean.r / mean.weight > -20)).all()
     best = where[where.stride == 8].groupby("head").apply(lambda t: t.loc[t.weight.idxmax(), ["down", "right"]])
     assert ((best["down"] - 32).abs() <= CELL).all() and ((best["right"] + 16).abs() <= CELL).all()
+
+
+def test_a_place_is_seen_to_read_where_its_heads_look(model, batch):
+    """Narrow heads that look 32 px down and 16 px left; the query stands at row 40, column 60."""
+    with torch.no_grad():
+        for _, _, ask in asked(model):
+            ask.offset[0], ask.offset[1] = 32 / 224, -16 / 224
+            ask.log_width.fill_(-0.5)
+            ask.q.weight.zero_()
+            ask.q.bias.zero_()
+            ask.out.bias.fill_(2.0)
+    one = {k: v[:1] if isinstance(v, list) else {m: t[:1] for m, t in v.items()} for k, v in batch.items()}
+    read = reading(model, one, (40, 60))
+    assert set(read) == {(s, m) for s in (4, 8, 16, 32) for m in ("spectral", "terrain")}
+    for (stride, _), (weights, added) in read.items():
+        assert weights.sum() == pytest.approx(1.0, rel=1e-4)
+        assert added == pytest.approx(2.0, rel=1e-3)  # a bias of 2 alone
+        if stride == 4:  # keys of 16 px
+            assert weights.shape == (6, 6) and weights.argmax() == (40 + 32) // 16 * 6 + (60 - 16) // 16

@@ -11,7 +11,7 @@ from helpers.scored import truth_and_results
 from rtslib.data.masks import encode
 from rtslib.evaluation.bootstrap import average_precision, hits
 from rtslib.models.platt import platt
-from rtslib.study.rows import Judged, _at_threshold, _scaled, curve_rows, reliability_rows
+from rtslib.study.rows import Judged, _scaled, at_threshold, curve_rows, reliability_rows
 
 
 def judged(scores_right, scores_wrong, threshold, temperature=1.0, shift=0.0):
@@ -31,10 +31,12 @@ def judged(scores_right, scores_wrong, threshold, temperature=1.0, shift=0.0):
 
 
 def test_a_map_is_judged_at_the_thresholds_of_validation():
-    row = _at_threshold(judged([0.9, 0.6, 0.2], [0.7], 0.5))
+    row = at_threshold(judged([0.9, 0.6, 0.2], [0.7], 0.5))
+    assert (row["hits"], row["false_alarms"], row["missed"]) == (2, 1, 2)
     assert (row["precision"], row["recall"]) == (pytest.approx(2 / 3), 0.5) and row["F1"] == pytest.approx(4 / 7)
     assert row["boundary_iou"] == 1.0
-    assert _at_threshold(judged([0.2], [], 0.5)) == {"precision": None, "recall": 0.0, "F1": 0.0, "boundary_iou": None}
+    nothing = {"precision": None, "recall": 0.0, "F1": 0.0, "boundary_iou": None}
+    assert at_threshold(judged([0.2], [], 0.5)) == {"hits": 0, "false_alarms": 0, "missed": 4, **nothing}
 
 
 def test_folds_are_ranked_by_the_scores_before_scaling():
