@@ -62,8 +62,8 @@ def readings(
 
     Args:
         chipset, chips: data, and its chips to draw; square, at least one, each with a slump.
-        read: of each chip, what `rtslib.models.looking.reading` gives for `query_place`; maps that lie over the chip as they are (of square chips whose network
-            input has no padding).
+        read: of each chip, what `rtslib.models.looking.reading` gives for `query_place`; maps that lie over the chip as
+            they are (of square chips whose network input has no padding).
         modality: that is read; band: of it, to be drawn beneath the weights.
     """
     figure = Figure(figsize=(7.2, 2.4 * len(chips) + 0.3), layout="constrained")
