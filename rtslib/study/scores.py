@@ -103,7 +103,9 @@ def curve_table(runs: Sequence[StudyRun], side: str = "test") -> pd.DataFrame:
 
 
 def log_table(runs: Sequence[StudyRun]) -> pd.DataFrame:
-    """Return the training logs of runs: model, epoch (from 0), loss, and val_AP50 where it was validated."""
-    parts = [pd.read_csv(run.made.folder / "log.csv").assign(model=run.name) for run in runs]
+    """Return the training logs of runs: model, epoch (from 0), loss, and val_AP50 where it was validated; trees, which
+    have no epochs, are left out."""
+    logs = {run.name: run.made.folder / "log.csv" for run in runs if run.planned.fusion != "trees"}
+    parts = [pd.read_csv(log).assign(model=name) for name, log in logs.items()]
     table = pd.concat(parts, ignore_index=True)
     return table[[c for c in ("model", "epoch", "loss", "val_AP50") if c in table]]

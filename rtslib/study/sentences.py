@@ -56,3 +56,11 @@ def standings(gains: pd.DataFrame, model: str, others: Iterable[str] | None = No
     rows = gains[gains["model"] == model]
     rows = rows if others is None else rows[rows["over"].isin(list(others))]
     return f"`{model}` is " + ", ".join(standing(row) for _, row in rows.iterrows()) if len(rows) else ""
+
+
+def on_the_ground(totals: Mapping[str, Any]) -> str:
+    """Say how many slumps the ground holds, missed ones too: of `totals.json`; empty where no ledger tells."""
+    count, low, high = (totals.get(f"ground_count{end}") for end in ("", "_low", "_high"))
+    if count is None:
+        return ""
+    return f"With those that the model misses, the ground holds about {count:.0f} (95 % {low:.0f} to {high:.0f})."

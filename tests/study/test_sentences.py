@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from rtslib.study.sentences import average, leader, standing, standings
+from rtslib.study.sentences import average, leader, on_the_ground, standing, standings
 
 
 def test_an_average_has_its_interval_where_there_is_one():
@@ -34,3 +34,8 @@ def test_standings_speak_of_one_model_and_the_others_asked_for():
     gains = pd.DataFrame({"model": ["a", "a", "b"], "over": ["x", "y", "x"], "AP50_gain": 0.2, "low": 0.1, "high": 0.3})
     assert standings(gains, "a", ["y"]) == "`a` is ahead of `y` by 0.20 (0.10 to 0.30)"
     assert standings(gains, "a").count("ahead") == 2 and standings(gains, "c") == ""
+
+
+def test_the_ground_is_spoken_of_where_a_ledger_tells():
+    said = on_the_ground({"ground_count": 18.0, "ground_count_low": 15.0, "ground_count_high": 22.0})
+    assert "about 18 (95 % 15 to 22)" in said and on_the_ground({"ground_count": None}) == ""
