@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import timm
+import torch
+from timm.models import adapt_input_conv
 from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg, model_cfgs, reshape_post_pool, reshape_pre_pool
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtslib.errors import WeightsError
+from rtslib.errors import WeightsError, one_line
 from rtslib.models.attention import Grid, attend_map
 
 NATIVE = 224  # px; the size whose token counts define windows (56/28/14/7) and relative positions
@@ -34,6 +36,10 @@ SIZES: dict[str, MultiScaleVitCfg] = {
     "nano": MultiScaleVitCfg(depths=(1, 2, 4, 1), embed_dim=32),
     **{size: model_cfgs[f"mvitv2_{size}"] for size in ("tiny", "small", "base", "large")},
 }
+
+
+#: Weights of `nano` that come with rtslib; the card beside them says how they were made and what they bring.
+DISTILLED = Path(__file__).parent / "pretrained" / "mvitv2_nano.pt"
 
 
 class Extent(tuple[int, int]):
@@ -161,26 +167,39 @@ class MViT(MultiScaleVit):
 
 
 def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> None:
-    """Load timm's ImageNet weights into a branch, in place.
+    """Load weights that know ImageNet into a branch, in place: timm's, or for `nano` those that come with rtslib.
 
-    For other than three bands timm's rule applies to the first convolution: the RGB kernels are repeated
-    over the bands and scaled by 3/bands, so that activations keep their size.
+    The latter learnt to see as an ImageNet network does (`rtslib.training.distill`). For other than three bands timm's
+    rule applies to the first convolution: the RGB kernels are repeated over the bands and scaled by 3/bands, so that
+    activations keep their size.
 
     Args:
-        size: the backbone's size; there are no `nano` weights.
-        file: a local file in timm's format instead of the hub.
+        size: the backbone's size.
+        file: a local file instead: in timm's format, of `nano` in that of `rtslib.training.distill`.
 
     Raises:
         WeightsError: no weights for this size, hub and cache out of reach, unreadable file, or keys that
             do not fit.
     """
     if size == "nano":
-        raise WeightsError("there are no ImageNet weights for nano: set pretrained=false or a larger backbone")
+        _load_distilled(model, Path(file or DISTILLED))
+        return
     source = from_hub(f"mvitv2_{size}", model.in_chans, file, num_classes=0).state_dict()
     missing, unexpected = model.load_state_dict(source, strict=False)
     missing = [k for k in missing if not k.startswith("scale_norms.")]
     if missing or unexpected:
         raise WeightsError(f"ImageNet weights do not fit: missing {missing[:5]}, unexpected {unexpected[:5]}")
+
+
+def _load_distilled(model: MViT, file: Path) -> None:
+    """Load what `rtslib.training.distill` wrote; raises as `load_imagenet`."""
+    try:
+        theirs = {k: v.float() for k, v in torch.load(file, map_location="cpu", weights_only=True).items()}
+        first = "patch_embed.proj.weight"
+        theirs[first] = adapt_input_conv(model.patch_embed.proj.in_channels, theirs[first])
+        model.load_state_dict(theirs)
+    except Exception as e:  # torch raises many kinds for files that are cut, foreign or of another network
+        raise WeightsError(f"{file} cannot be read as weights of nano ({one_line(e)}): install rtslib again") from e
 
 
 def from_hub(name: str, in_chans: int, file: str | Path | None = None, **options: Any) -> nn.Module:

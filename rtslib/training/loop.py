@@ -76,7 +76,7 @@ class Lit(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, linear warm-up, cosine to zero, stepped every optimiser step."""
         c = self.model.config
-        optimizer = torch.optim.AdamW(parameter_groups(self.model), lr=c.lr, weight_decay=c.weight_decay)
+        optimizer = torch.optim.AdamW(parameter_groups(self.model), lr=c.lr, weight_decay=c.weight_decay, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self.steps, c.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
