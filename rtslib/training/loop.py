@@ -164,8 +164,11 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Rewrite the table with this epoch's row at its end."""
         rows = read_log(self.path)[: trainer.current_epoch]
-        # Lightning's `x_step` values belong to one step, not to the epoch.
-        means = {k: v.item() for k, v in trainer.callback_metrics.items() if k not in ("rpn", "mask", "box")}
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0  # else `val_` are old
+        means = {
+            k: v.item() for k, v in trainer.callback_metrics.items()
+            if k not in ("rpn", "mask", "box") and (validated or not k.startswith("val_"))  # those are of one step
+        }  # fmt: skip
         row = {
             "epoch": trainer.current_epoch, "step": trainer.global_step,
             "seconds": round(time.monotonic() - self.started, 3), "lr": trainer.optimizers[0].param_groups[-1]["lr"],
