@@ -14,19 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rtslib.errors import DataError
-from rtslib.figures.style import (
-    CM,
-    HEADLINE,
-    INK,
-    PALE,
-    label,
-    labels,
-    legend_below,
-    look,
-    sentence,
-    sheet,
-    styled,
-)
+from rtslib.figures.style import CM, HEADLINE, INK, PALE, label, labels, legend_below, look, sentence, sheet, styled
 from rtslib.figures.tables import FAINT, best_of, table_of
 
 EPOCHS = "epochs (passes over the training chips)"
@@ -109,7 +97,7 @@ def _grouped_terms(rows: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows[[c for c in rows if str(c).startswith(starts)]] for starts in TERMS]
 
 
-def _above_each_other(count: int) -> tuple[Figure, Sequence[Axes]]:
+def _above_each_other(count: int) -> tuple[Figure, np.ndarray]:
     """Return a figure of panels that share the epochs."""
     figure = sheet(1 + 1.5 * count)
     panels = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]

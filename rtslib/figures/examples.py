@@ -167,7 +167,12 @@ def places(
 
 
 def _legend(figure: Figure, score: float) -> None:
-    entries = [("labelled", (KNOWN, "-")), ("hit", HIT), ("missed", MISSED), ("false alarm", FALSE_ALARM)]
+    entries: list[tuple[str, tuple[str, Any]]] = [
+        ("labelled", (KNOWN, "-")),
+        ("hit", HIT),
+        ("missed", MISSED),
+        ("false alarm", FALSE_ALARM),
+    ]
     handles = [
         Line2D([], [], color=c, linestyle=d, linewidth=1.6, label=said, path_effects=rim(2.8, alpha=1))
         for said, (c, d) in entries

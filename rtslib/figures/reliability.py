@@ -21,7 +21,8 @@ FEW = 10
 def calibration(table: str | Path) -> Figure:
     """Draw a reliability diagram a model, before and after calibration, over the counts of its bins after it.
 
-    Where no bin of `FEW` or more has a share of `FAINT`, a sentence stands in place of the chart. Points of fewer than `FEW` detections are open. Counts are on a logarithmic axis from 1.
+    Points of fewer than `FEW` detections are open. Counts are on a logarithmic axis from 1. Where no bin of `FEW` or
+    more has a share of `FAINT`, a sentence stands in place of the chart.
 
     Args:
         table: CSV with columns model, seed, when, low, high, count, score, right; seeds are pooled by count.
@@ -85,5 +86,3 @@ def _diagram(above: Axes, below: Axes, model: str, bins: pd.DataFrame) -> None:
     for axes in (above, below):
         axes.tick_params(labelsize=5.5, length=1.5, pad=1)
         axes.minorticks_off()
-
-

@@ -28,7 +28,7 @@ from rtslib.files import whole
 
 CM = 1 / 2.54  # inches
 COLUMN, PAGE, DPI = 8.5 * CM, 17.5 * CM, 200
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5, "legend.fontsize": 6.5, "legend.title_fontsize": 6.5, "figure.titlesize": 8,
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
@@ -89,7 +89,7 @@ HEADLINE = ("rgb", "spectral", "terrain", "rgb_continued", "data", "concat_conv"
             "residual_cross_attention")  # fmt: skip
 
 #: What a detection on known ground is -> colour, dash; on imagery, over a dark rim. Known slumps are yellow.
-HIT, FALSE_ALARM, MISSED = ("#56B4E9", "-"), ("#FF7F2A", (0, (3, 1.2))), ("#F0E442", (0, (1, 1)))
+HIT, FALSE_ALARM, MISSED = ("#56B4E9", "-"), ("#E8501F", (0, (3, 1.2))), ("#F0E442", (0, (1, 1)))
 KNOWN = MISSED[0]
 
 
@@ -131,6 +131,7 @@ def sheet(height: float, width: float = COLUMN) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+@styled
 def sentence(text: str, width: float = COLUMN) -> Figure:
     """Return a figure that says in words why there is nothing to draw."""
     lines = textwrap.wrap(text, int(width / CM * 6.2))

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rtslib.figures import attention, charts, forest, grounds, reliability, style, studies
+from rtslib.figures import attention, charts, forest, grounds, reliability, studies, style
 from rtslib.files import ROOT
 from rtslib.study.manifest import refresh
 from rtslib.study.plan import STAGES_OF
