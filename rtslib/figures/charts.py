@@ -109,7 +109,8 @@ def _above_each_other(count: int) -> tuple[Figure, np.ndarray]:
 def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> Figure:
     """Draw scores as points on an axis from 0 to 1, one row a model, each with its value at the right.
 
-    Where all scores and the ends of their intervals lie below `FAINT`, a sentence says how low they are.
+    Where all scores lie below `FAINT`, values are not written, as they would be read as a ranking;
+    where all scores and the ends of their intervals lie below `FAINT`, a sentence says how low they are.
 
     Args:
         table: CSV with the column `model` and one column a metric, as fractions 0-1; and optionally
@@ -125,16 +126,13 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
     if not rows[seen].max(axis=None) >= FAINT:
         return sentence(f"Too little is found to tell models apart: {best}.")
     faint = rows[list(metrics)].max(axis=None) < FAINT
-    digits = 3 if faint else 2
     figure = sheet(0.85 + 0.165 * len(rows))
     axes = figure.subplots()
     for i, metric in enumerate(metrics):
         for y, (name, value) in enumerate(zip(rows["model"], rows[metric], strict=True)):
             bounds = [rows[f"{metric}_{end}"][y] if f"{metric}_{end}" in rows else None for end in ("low", "high")]
             _point(axes, name, value, bounds, y, i == 0)
-            if not pd.isna(value):
-                axes.text(1.15 + 0.14 * i, y, f"{value:.{digits}f}", ha="right", va="center", fontsize=6)
-        axes.text(1.15 + 0.14 * i, -0.9, metric, ha="right", va="center", fontsize=6, weight="bold")
+        _column(axes, 1.15 + 0.14 * i, metric, [] if faint else rows[metric])
         axes.plot([], [], "o", color=INK, markerfacecolor=INK if i == 0 else "white", label=metric)
     name_rows(axes, labels(rows["model"]))
     axes.set_xlim(0, 1)
@@ -143,6 +141,15 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
         axes.set_title("Too little is found to rank models by it.", loc="left")
     legend_below(figure, axes)
     return figure
+
+
+def _column(axes: Axes, x: float, head: str, values: Sequence[float]) -> None:
+    """Write values at the right of the axes, a row each, under a head."""
+    for y, value in enumerate(values):
+        if not pd.isna(value):
+            axes.text(x, y, f"{value:.2f}", ha="right", va="center", fontsize=6)
+    if len(values):
+        axes.text(x, -0.9, head, ha="right", va="center", fontsize=6, weight="bold")
 
 
 def _point(axes: Axes, name: str, value: float, bounds: Sequence[float | None], y: float, filled: bool) -> None:

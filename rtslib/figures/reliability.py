@@ -5,16 +5,20 @@ A calibrated model lies on the diagonal. How many detections a bin holds says ho
 """
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from rtslib.figures.style import look, narrow, sentence, sheet, styled
+from rtslib.figures.style import INK, look, narrow, sentence, sheet, styled
 from rtslib.figures.tables import FAINT, table_of
 
 #: Detections in a bin below which its point is open: one of ten is already a step of 0.1.
 FEW = 10
+BEFORE: Any = {"color": "0.5", "linestyle": "--", "linewidth": 0.7, "marker": "s", "markersize": 2,
+               "markerfacecolor": "white", "markeredgewidth": 0.6}  # fmt: skip
 
 
 @styled
@@ -40,7 +44,7 @@ def calibration(table: str | Path) -> Figure:
     every = rows[rows["when"] == "after"]
     if not bins.loc[bins["count"] >= FEW, "right"].max() >= FAINT:
         right, count = round(every["right"].sum()), int(every["count"].sum())
-        return sentence(f"Of {count:,} detections {right:,} are right, and at no score more than one in ten: "
+        return sentence(f"Of {count:,} detections {right:,} are right, in no bin of scores one in ten: "
                         "too few to tell whether scores can be trusted.")  # fmt: skip
     across = min(3, len(models))
     down = -(-len(models) // across)
@@ -59,8 +63,9 @@ def calibration(table: str | Path) -> Figure:
     for line in range(down):
         grid[2 * line, 0].set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
         grid[2 * line + 1, 0].set(ylim=(0.9, 30 * most), yticks=[1, 100, 10_000][: 2 + (most > 1000)])
-    handles = grid[0, 0].get_lines()
-    figure.legend(handles[1:3], ["before", "after calibration"], loc="outside upper center", ncols=2)
+    handles = [Line2D([], [], **BEFORE), Line2D([], [], color=INK, marker="o", markersize=2.8, linewidth=1)]
+    said = ["before", "after calibration (colour of the model)"]
+    figure.legend(handles, said, loc="outside upper center", ncols=2)
     figure.supxlabel("score of a detection", fontsize=7)
     figure.supylabel("share that is right (IoU 0.5),\nand detections a bin", fontsize=7)
     return figure
@@ -72,7 +77,7 @@ def _diagram(above: Axes, below: Axes, model: str, bins: pd.DataFrame) -> None:
     above.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
     after = bins[bins["when"] == "after"].sort_values("low")
     before = bins[bins["when"] == "before"].sort_values("low")
-    above.plot(before["score"], before["right"], "s--", color="0.6", markersize=1.8, linewidth=0.8)
+    above.plot(before["score"], before["right"], **BEFORE)
     above.plot(after["score"], after["right"], "o-", color=colour, markersize=2.8, linewidth=1)
     few = after[after["count"] < FEW]
     above.plot(few["score"], few["right"], "o", color=colour, markerfacecolor="white", markersize=2.8)
