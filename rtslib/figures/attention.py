@@ -85,7 +85,11 @@ def readings(
         figure.colorbar(shown, ax=line[2], shrink=0.8)
         for axes in line:
             _marked(axes, chipset, chip, place)
-    titles = ("true colour and labels", f"weights of the query (cross) on {look(modality).label}", "size of what is added")
+    titles = (
+        "true colour and labels",
+        f"weights of the query (cross) on {look(modality).label}",
+        "size of what is added",
+    )
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
     return figure
