@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.masks import decode
-from rtslib.figures.charts import label, table_of
-from rtslib.figures.examples import TRUTH_COLOUR, outline, true_colour
+from rtslib.figures.examples import outline, true_colour
+from rtslib.figures.style import COLUMN, KNOWN, PAGE, look, rim, sentence, sheet, styled
+from rtslib.figures.tables import table_of
 
 
+@styled
 def looks(table: str | Path) -> Figure:
     """Draw the mean weight that queries give to keys around them: a row a modality, a column a stride, heads summed.
 
@@ -27,7 +29,10 @@ def looks(table: str | Path) -> Figure:
     rows = table_of(table, ("modality", "stride", "head", "down", "right", "weight"))
     every = rows.groupby(["modality", "stride", "down", "right"], sort=False, as_index=False)["weight"].sum()
     modalities, strides = list(every["modality"].unique()), list(every["stride"].unique())
-    figure = Figure(figsize=(2.5 * len(strides) + 0.6, 2.5 * len(modalities) + 0.5), layout="constrained")
+    if not modalities:
+        return sentence("No attention was measured.")
+    side = (COLUMN - 0.6) / max(len(strides), 2)
+    figure = sheet((side + 0.07) * len(modalities) + 0.55)
     grid = figure.subplots(len(modalities), len(strides), squeeze=False, sharex=True, sharey=True)
     for line, modality in zip(grid, modalities, strict=True):
         for axes, stride in zip(line, strides, strict=True):
@@ -36,11 +41,13 @@ def looks(table: str | Path) -> Figure:
             half = (picture.index[1] - picture.index[0]) / 2
             edge = float(np.abs(picture.index).max()) + half
             axes.imshow(picture, extent=(-edge, edge, edge, -edge), cmap="viridis", vmin=0)
-            axes.plot(0, 0, "+", color="white", markersize=9, markeredgewidth=1.2)
-            axes.set_title(f"{modality}, stride {stride}", fontsize=9)
-            label(axes, "", "")
-    figure.supxlabel("px to the right of the query", fontsize=9)
-    figure.supylabel("px below the query", fontsize=9)
+            axes.plot(0, 0, "+", color="white", markersize=5, markeredgewidth=0.9)
+            axes.locator_params(nbins=3)
+        line[0].set_ylabel(look(modality).label)
+    for axes, stride in zip(grid[0], strides, strict=True):
+        axes.set_title(f"stride {stride}")
+    figure.supxlabel("px to the right of the query", fontsize=7)
+    figure.supylabel("px below the query", fontsize=7)
     return figure
 
 
@@ -52,6 +59,7 @@ def query_place(chipset: ChipSet, chip: Chip) -> tuple[int, int]:
     return int(row), int(column)
 
 
+@styled
 def readings(
     chipset: ChipSet, chips: Sequence[Chip], read: Sequence[tuple[np.ndarray, np.ndarray]], modality: str, band: str
 ) -> Figure:
@@ -66,7 +74,7 @@ def readings(
             they are (of square chips whose network input has no padding).
         modality: that is read; band: of it, to be drawn beneath the weights.
     """
-    figure = Figure(figsize=(7.2, 2.4 * len(chips) + 0.3), layout="constrained")
+    figure = sheet(2.1 * len(chips) + 0.3, PAGE)
     grid = figure.subplots(len(chips), 3, squeeze=False)
     for line, chip, (weights, added) in zip(grid, chips, read, strict=True):
         edges, place = (-0.5, chip.width - 0.5, chip.height - 0.5, -0.5), query_place(chipset, chip)
@@ -77,16 +85,20 @@ def readings(
         figure.colorbar(shown, ax=line[2], shrink=0.8)
         for axes in line:
             _marked(axes, chipset, chip, place)
-    titles = ("true colour and labels", f"weights of the query (cross) on {modality}", "size of what is added")
+    titles = (
+        "true colour and labels",
+        f"weights of the query (cross) on {look(modality).label}",
+        "size of what is added",
+    )
     for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title)
     return figure
 
 
 def _marked(axes: Axes, chipset: ChipSet, chip: Chip, place: tuple[int, int]) -> None:
     for instance in chipset.instances[chip.id]:
-        outline(axes, instance.rle, color=TRUTH_COLOUR, linewidth=1)
-    axes.plot(place[1], place[0], "+", color="white", markersize=10, markeredgewidth=1.6)
+        outline(axes, instance.rle, KNOWN, width=1)
+    axes.plot(place[1], place[0], "+", color="white", markersize=7, markeredgewidth=1.3, path_effects=rim(2.6))
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlim(-0.5, chip.width - 0.5)

@@ -20,8 +20,8 @@ from matplotlib.patches import Patch
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.masks import decode
 from rtslib.errors import ConfigError
+from rtslib.figures.style import KNOWN, PAGE, rim, sheet, styled
 
-OUTLINE = "#ffe119"
 NO_DATA = "#b0b0b0"
 #: band -> (title with unit, colour map, lowest, highest); None: from the chips shown, zero in the middle
 STYLES: dict[str, tuple[str, str, float | None, float | None]] = {
@@ -33,6 +33,7 @@ STYLES: dict[str, tuple[str, str, float | None, float | None]] = {
 DEFAULT = ("rgb", "ndvi", "ndwi", "relative_elevation", "shaded_relief")
 
 
+@styled
 def gallery(
     chipset: ChipSet, chips: Sequence[Chip], columns: Sequence[str] | None = None, pixel_m: float = 4.0, title: str = ""
 ) -> Figure:
@@ -61,30 +62,28 @@ def gallery(
         for axes, chip, bands in zip(grid[:, k], chips, data, strict=True):
             image = _stretch(bands) if name == "rgb" else np.ma.masked_invalid(bands[name])
             _panel(axes, chip, chipset, image, scale)
-        grid[0, k].set_title("red, green, blue" if name == "rgb" else STYLES.get(name, (name,))[0], fontsize=9)
+        grid[0, k].set_title("red, green, blue" if name == "rgb" else STYLES.get(name, (name,))[0], fontsize=7)
         if scale is None:
             bars[k].set_axis_off()
         else:
             figure.colorbar(ScalarMappable(*scale), cax=bars[k], orientation="horizontal")
-            bars[k].tick_params(labelsize=7)
-            bars[k].locator_params(nbins=5)
+            bars[k].locator_params(nbins=4)
     for axes, chip in zip(grid[:, 0], chips, strict=True):
         metres = pixel_m if chip.transform is None else chip.transform.a
         _scale_bar(axes, chip, metres)
-        axes.set_ylabel(f"{chip.name}\n{chip.height} x {chip.width} px", fontsize=7)
+        axes.set_ylabel(f"{chip.name}\n{chip.height} x {chip.width} px", fontsize=6)
     _legend(figure, chipset, chips, data, columns)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title)
     return figure
 
 
 def _frame(chips: Sequence[Chip], columns: Sequence[str]) -> tuple[Figure, np.ndarray, np.ndarray]:
     """Return a figure with axes (chips, columns) shaped like the chips, and a colour bar axis a column."""
-    wide, bar = 2.9, 0.12
+    wide, bar = min((PAGE - 0.3) / len(columns), 2.4), 0.07
     tall = [wide * max(0.25, min(c.height / c.width, 1.6)) for c in chips]
-    bottom = 0.5 if list(columns) == ["rgb"] else 0.9
-    size = (wide * len(columns) + 0.4, sum(tall) + 0.05 * len(chips) + bottom)
-    figure = Figure(figsize=size, layout="constrained")
+    bottom = 0.45 if list(columns) == ["rgb"] else 0.7
+    figure = sheet(sum(tall) + 0.04 * len(chips) + bottom, wide * len(columns) + 0.3)
     cast(Any, figure.get_layout_engine()).set(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
     ratios = {"height_ratios": [*tall, bar]}
     axes = figure.subplots(len(chips) + 1, len(columns), squeeze=False, gridspec_kw=ratios)
@@ -138,7 +137,8 @@ def _panel(axes: Axes, chip: Chip, chipset: ChipSet, image: np.ndarray, scale: t
     for instance in chipset.instances.get(chip.id, ()):
         mask = np.pad(decode(instance.rle), 1).astype(float)
         edge = range(-1, chip.width + 1), range(-1, chip.height + 1)
-        axes.contour(*edge, mask, levels=[0.5], colors=OUTLINE, linewidths=0.9)
+        drawn = axes.contour(*edge, mask, levels=[0.5], colors=KNOWN, linewidths=0.9)
+        drawn.set_path_effects(rim(2.4, alpha=0.9))  # else the line is lost on bare ground in NDVI
     axes.set_xlim(-0.5, chip.width - 0.5)
     axes.set_ylim(chip.height - 0.5, -0.5)
 
@@ -153,11 +153,11 @@ def _scale_bar(axes: Axes, chip: Chip, pixel_m: float) -> None:
     metres = bar_metres(chip.width * pixel_m)
     right, y = 0.96 * chip.width, 0.93 * chip.height
     line = [right - metres / pixel_m, right]
-    axes.plot(line, [y, y], color="black", lw=4, solid_capstyle="butt")
-    axes.plot(line, [y, y], color="white", lw=2, solid_capstyle="butt")
+    axes.plot(line, [y, y], color="black", lw=3, solid_capstyle="butt")
+    axes.plot(line, [y, y], color="white", lw=1.4, solid_capstyle="butt")
     axes.annotate(
-        f"{metres} m", (np.mean(line), y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7,
-        color="white", bbox={"facecolor": "black", "alpha": 0.45, "pad": 0.8, "lw": 0},
+        f"{metres} m", (np.mean(line), y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=6,
+        color="white", path_effects=rim(1.8),
     )  # fmt: skip
 
 
@@ -167,9 +167,8 @@ def _legend(
     shown = {b for c in columns for b in (("red", "green", "blue") if c == "rgb" else (c,))}
     entries: list[Artist] = []
     if any(chipset.instances.get(c.id) for c in chips):
-        entries.append(Line2D([], [], color=OUTLINE, lw=2, label="thaw slump, as labelled"))
+        entries.append(Line2D([], [], color=KNOWN, lw=1.2, path_effects=rim(2.7), label="thaw slump, as labelled"))
     if any(np.isnan(d[b]).any() for d in data for b in shown):
         entries.append(Patch(facecolor=NO_DATA, edgecolor="black", lw=0.5, label="no data"))
     if entries:
-        figure.legend(handles=entries, loc="outside lower center", ncols=2, fontsize=8, facecolor="#555555",
-                      labelcolor="white", frameon=True)  # fmt: skip
+        figure.legend(handles=entries, loc="outside lower center", ncols=2)

@@ -7,15 +7,17 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rtslib.figures.charts import OKABE_ITO, label, table_of
+from rtslib.figures.style import INK, PALE, label, sentence, sheet, styled
+from rtslib.figures.tables import table_of
 
 HECTARE = 10_000  # m2
 
 
+@styled
 def totals(table: str | Path) -> Figure:
     """Draw known number and area of slumps against the 95 % interval of each map, a row a ledger.
 
-    Grounds stand in the order of what is known. An interval that misses it is drawn in another colour and thicker.
+    Grounds stand in the order of what is known. An interval that misses it is black and thick, the others are grey.
 
     Args:
         table: CSV with columns ground, ledger, known_count, known_area_m2 and, for kind in count and area,
@@ -29,23 +31,28 @@ def totals(table: str | Path) -> Figure:
     wanted = ("ledger", "known_count", "known_area_m2", "count_inside", "area_inside", *ends)
     rows = table_of(table, wanted)
     ledgers = list(rows.groupby("ledger", sort=False))
-    figure = Figure(figsize=(9, 2.8 * max(len(ledgers), 1)), layout="constrained")
-    grid = figure.subplots(max(len(ledgers), 1), 2, squeeze=False)
-    for (ledger, part), line in zip(ledgers, grid):
+    if not ledgers:
+        return sentence("No ground was mapped.")
+    figure = sheet(1.75 * len(ledgers) + 0.2)
+    grid = figure.subplots(len(ledgers), 2, squeeze=False, sharex=True, sharey="col")
+    for (ledger, part), line in zip(ledgers, grid, strict=True):
         for axes, (kind, (column, unit, said)) in zip(line, known.items(), strict=True):
             at = part.sort_values([column, "ground"] if "ground" in part else column, kind="stable")
             for x, (_, row) in enumerate(at.iterrows()):
                 inside = bool(row[f"{kind}_inside"])
                 low, high = row[f"ground_{kind}_low"] / unit, row[f"ground_{kind}_high"] / unit
-                axes.plot([x, x], [low, high], color=OKABE_ITO[0 if inside else 1], linewidth=1.5 if inside else 3)
-            axes.plot(range(len(at)), at[column] / unit, "o", color="0.15", markersize=3.5)
+                axes.plot([x, x], [low, high], color="0.6" if inside else "black", linewidth=1.2 if inside else 2.6)
+            axes.plot(range(len(at)), at[column] / unit, "o", color="white", markeredgecolor=INK, markersize=2.8)
             axes.set_ylim(bottom=0)
+            axes.set_xticks([])
             inside = int(part[f"{kind}_inside"].sum())
-            axes.set_title(f"ledger of {ledger}: {inside} of {len(part)} hold the truth", fontsize=10)
-            label(axes, "ground, by what is known (dots)", said)
+            axes.set_title(f"ledger of {ledger}:\n{inside} of {len(part)} hold the truth", loc="left")
+            label(axes, "", said)
+    figure.supxlabel("grounds, by what is known (dots); black: the interval misses it", fontsize=7)
     return figure
 
 
+@styled
 def windows(table: str | Path) -> Figure:
     """Draw AP50 of each ground, and the seconds of all of them, against the side of a window.
 
@@ -56,15 +63,15 @@ def windows(table: str | Path) -> Figure:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("window", "ground", "seconds", "ap"))
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for _, part in rows.groupby("ground"):
-        left.plot(part["window"], part["ap"], "-", color="0.75", linewidth=1)
-    mean = rows.groupby("window")[["ap", "seconds"]].mean()
-    left.plot(mean.index, mean["ap"], "o-", color=OKABE_ITO[0])
-    right.plot(mean.index, mean["seconds"], "o-", color=OKABE_ITO[0])
-    left.set_ylim(0, 1)
-    right.set_ylim(bottom=0)
-    label(left, "side of a window (px); grey: each ground", "AP50 of the map")
-    label(right, "side of a window (px)", "seconds of the model, a ground")
+    figure = sheet(3.4)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for axes, column in ((above, "ap"), (below, "seconds")):
+        for _, part in rows.groupby("ground"):
+            axes.plot(part["window"], part[column], "-", color=PALE, linewidth=0.8)
+        mean = rows.groupby("window")[column].mean()
+        axes.plot(mean.index, mean, "o-", color=INK)
+    above.set_ylim(0, 1)
+    below.set_ylim(bottom=0)
+    label(above, "", "AP50 of the map (0-1)")
+    label(below, "side of a window (px); black: mean, grey: each ground", "time of the model,\na ground (s)")
     return figure

@@ -2,7 +2,7 @@
 
 It shows the scene in its own CRS, so neither imagery nor outlines are resampled. The scale bar measures
 the ground (geodesic on WGS 84, not map units), and the arrow points to true north, which in polar
-stereographic maps is seldom up.
+stereographic maps is seldom up. Both, and the legend, stand outside the map, so that they cover no slump.
 """
 
 import math
@@ -21,19 +21,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import offset_copy
 from rasterio.windows import Window
 from scipy.spatial import cKDTree
 
 from rtslib.data.scenes import Scene
 from rtslib.figures import overview
+from rtslib.figures.style import DPI, PAGE, sheet, styled
 
 #: Colours of the score ramp (low to high) and of known slumps, here and on the interactive map.
 SCORE_RAMP = ("#ffe08a", "#ff9f1c", "#ff2e63")
 TRUTH_COLOUR = "#19e3ff"
 
 
+@styled
 def map_figure(
-    scene: Scene, detections: gpd.GeoDataFrame, title: str = "", least: float = 0.3, height: float = 7.0
+    scene: Scene, detections: gpd.GeoDataFrame, title: str = "", least: float = 0.3, width: float = PAGE
 ) -> Figure:
     """Draw a mapped scene and, where its slumps are small in it, up to three places at full resolution.
 
@@ -42,18 +45,19 @@ def map_figure(
         detections: what `rtslib.mapping.maps.map_region` returned, in the scene's CRS.
         title: one line above the map.
         least: score at the lower end of the colour ramp; the upper end is 1.
-        height: of the figure, inches.
+        width: of the figure, inches.
 
     Returns:
         A matplotlib figure, to be shown or saved.
     """
     ramp = ScalarMappable(colors.Normalize(least, 1), colors.LinearSegmentedColormap.from_list("score", SCORE_RAMP))
     places = zooms(scene, detections)
-    aspect = scene.stack.width / scene.stack.height
-    width = (height - 1) * aspect + 1.8 + (height / 3 - 0.3 if places else 0)
-    figure = Figure(figsize=(max(width, 5.5), height), dpi=150, layout="constrained", facecolor="white")
-    cast(Any, figure.get_layout_engine()).set(w_pad=0.08, h_pad=0.08)
-    ratios = [(height - 1) * aspect, height / 3 - 0.3] if places else [1]
+    aspect = scene.stack.height / scene.stack.width  # of the map, that has three quarters of the width beside places
+    tall = aspect * (0.75 if places else 1) * (width - 1.2)
+    figure = sheet(min(max(tall, 2.5), 9) + 1.2, width)
+    figure.set_dpi(DPI)
+    cast(Any, figure.get_layout_engine()).set(w_pad=0.05, h_pad=0.05)
+    ratios = [3, 1] if places else [1]
     grid = figure.add_gridspec(3 if places else 1, len(ratios), width_ratios=ratios)
     axes = figure.add_subplot(grid[:, 0])
     picture = _Picture(scene, detections, ramp)
@@ -65,9 +69,8 @@ def map_figure(
     for k, window in enumerate(places):
         picture.draw_zoom(figure.add_subplot(grid[k, 1]), axes, window, "ABC"[k])
     bar = figure.colorbar(ramp, ax=axes, shrink=0.4, aspect=24, pad=0.015, location="right")
-    bar.set_label("Score of the detection", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=11)
+    bar.set_label("score of the detection")
+    figure.suptitle(title)
     return figure
 
 
@@ -134,12 +137,11 @@ class _Picture:
         """Draw one place at full resolution and mark it on the main map."""
         self.draw(axes, window, 1.8)
         axes.set(xticks=[], yticks=[])
-        _scale_bar(axes, self.scene.stack.crs, 3, 8)
-        halo = _halo()
-        axes.text(0.04, 0.96, name, transform=axes.transAxes, va="top", weight="bold", fontsize=10, path_effects=halo)
+        _scale_bar(axes, self.scene.stack.crs, 3)
+        axes.set_title(name, loc="right", weight="bold", fontsize=8, pad=2)
         (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
         main.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="black", linewidth=1.1))
-        main.text(x0, y1, name, ha="right", va="bottom", weight="bold", fontsize=10, path_effects=halo, clip_on=True)
+        main.text(x0, y1, name, ha="right", va="bottom", weight="bold", fontsize=8, path_effects=_halo(), clip_on=True)
 
 
 def true_north(crs: object, x: float, y: float) -> float:
@@ -186,48 +188,48 @@ def _frame(axes: Axes, scene: Scene) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:,.1f}"))
-    axes.tick_params(labelsize=7, color="#90a4ae")
-    axes.set_xlabel(f"x, km ({scene.stack.crs.to_string()})", fontsize=8)
-    axes.set_ylabel("y, km", fontsize=8)
+    axes.tick_params(color="#90a4ae")
+    axes.set_xlabel(f"x, km ({scene.stack.crs.to_string()})")
+    axes.set_ylabel("y, km")
 
 
-def _scale_bar(axes: Axes, crs: object, part: float = 5, size: float = 9) -> None:
-    """A bar of a round length on the ground, about 1 / `part` of the width, at the lower left."""
+def _scale_bar(axes: Axes, crs: object, part: float = 5) -> None:
+    """A bar of a round length on the ground, about 1 / `part` of the width, above the map at its left."""
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
-    w, h = x1 - x0, y1 - y0
+    w = x1 - x0
     metres_a_unit = ground_metres(crs, (x0 + x1) / 2, (y0 + y1) / 2, w) / w
     metres = round_down(w * metres_a_unit / part)
-    x, y, length, thick = x0 + 0.04 * w, y0 + 0.04 * h, metres / metres_a_unit, (0.06 / part) * h
+    length, above = metres / metres_a_unit, axes.get_xaxis_transform()  # x in map units, y in heights of the map
+    thick = 0.055 / part
     for k, colour in enumerate(("black", "white")):
-        half = Rectangle((x + k * length / 2, y), length / 2, thick, zorder=5)
-        half.set(facecolor=colour, edgecolor="black", linewidth=0.8)
+        half = Rectangle((x0 + k * length / 2, 1 + thick), length / 2, thick, transform=above, clip_on=False)
+        half.set(facecolor=colour, edgecolor="black", linewidth=0.6)
         axes.add_patch(half)
     text = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
-    axes.text(x + length / 2, y + 1.4 * thick, text, ha="center", va="bottom", fontsize=size, zorder=5,
-              path_effects=_halo())  # fmt: skip
+    at = offset_copy(above, cast(Any, axes.figure), 3, 0, "points")
+    axes.text(x0 + length, 1 + 1.5 * thick, text, transform=at, va="center", fontsize=6.5)
 
 
 def _north(axes: Axes, scene: Scene) -> None:
-    """An arrow to true north, at the upper right."""
+    """An arrow to true north, above the map at its right."""
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     angle = math.radians(true_north(scene.stack.crs, (x0 + x1) / 2, (y0 + y1) / 2))
-    step = np.array([math.cos(angle), math.sin(angle)]) * 30  # points
-    place: dict[str, Any] = {
-        "xy": (0.95, 0.94), "xycoords": "axes fraction", "xytext": -step, "textcoords": "offset points",
-    }  # fmt: skip
-    arrow: dict[str, Any] = {"arrowstyle": "-|>,head_width=0.35,head_length=0.6", "linewidth": 1.8, "color": "black"}
-    arrow |= {"shrinkA": 5, "shrinkB": 0, "path_effects": _halo()}
-    axes.annotate("", arrowprops=arrow, zorder=5, **place)
-    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "weight": "bold"}
-    axes.annotate("N", path_effects=_halo(), zorder=6, **style, **place)
+    right, up = 9 * math.cos(angle), 9 * math.sin(angle)  # half an arrow, points; its middle is above the corner
+    style: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False}
+    arrow: dict[str, Any] = {"arrowstyle": "-|>,head_width=0.25,head_length=0.5", "linewidth": 1.2, "color": "black"}
+    arrow |= {"shrinkA": 0, "shrinkB": 0}
+    tip = offset_copy(axes.transAxes, cast(Any, axes.figure), right - 14, up + 14, "points")
+    axes.annotate("", (1, 1), (-2 * right, -2 * up), xycoords=tip, arrowprops=arrow, **style)
+    axes.annotate("N", (1, 1), (0.7 * right, 0.7 * up), xycoords=tip, ha="center", va="center", weight="bold", **style)
 
 
 def _legend(axes: Axes, detections: gpd.GeoDataFrame, scene: Scene) -> None:
-    """What the outlines are, and how many."""
-    handles = [Line2D([], [], color=SCORE_RAMP[1], linewidth=2, label=f"Mapped slumps ({len(detections)})")]
+    """What the outlines are, and how many, below the map."""
+    rim = withStroke(linewidth=3.2, foreground="#404040")
+    entries: list[tuple[str, Any, str]] = [(SCORE_RAMP[1], "-", f"Mapped slumps ({len(detections)})")]
     if scene.truth is not None:
-        handles.append(
-            Line2D([], [], color=TRUTH_COLOUR, linewidth=1.6, linestyle=(0, (4, 2.5)),
-                   label=f"Known slumps ({len(scene.truth)})")
-        )  # fmt: skip
-    axes.legend(handles=handles, loc="upper left", fontsize=8, facecolor="#37474f", labelcolor="white", framealpha=0.9)
+        entries.append((TRUTH_COLOUR, (0, (2, 1.2)), f"Known slumps ({len(scene.truth)})"))
+    handles = [
+        Line2D([], [], color=c, linestyle=d, linewidth=1.8, path_effects=[rim], label=said) for c, d, said in entries
+    ]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, handlelength=3.2)

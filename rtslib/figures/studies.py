@@ -1,22 +1,14 @@
-"""Charts of a fusion study, each drawn from one of its CSV tables alone, as in `rtslib.figures.charts`.
-
-A *forest plot* shows one row a comparison: the difference as a point, its 95 % interval as a line, and a rule at
-zero. A line that crosses the rule leaves open who is ahead.
-"""
+"""Charts of a fusion study, each drawn from one of its CSV tables alone, as in `rtslib.figures.charts`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rtslib.figures.charts import FAINT, OKABE_ITO, label, score_points, styles_of, table_of
-
-
-def is_faint(models: pd.DataFrame) -> bool:
-    """Tell from `models.csv` whether so little is found (AP50 below `FAINT`) that AP25 has to be looked at too."""
-    return "AP25" in models and bool(models["AP50"].max() < FAINT)
+from rtslib.figures.charts import name_rows, score_points
+from rtslib.figures.style import CM, INK, label, labels, legend_below, look, sentence, sheet, styled
+from rtslib.figures.tables import FAINT, best_of, is_faint, table_of
 
 
 def scores(table: str | Path) -> Figure:
@@ -24,68 +16,41 @@ def scores(table: str | Path) -> Figure:
     return score_points(table, ("AP25", "AP50") if is_faint(table_of(table, ("model", "AP50"))) else ("AP50", "AP"))
 
 
-def forest(table: str | Path) -> Figure:
-    """Draw the gains over each reference with their intervals, one column a reference: AP50, and AP25 below it.
-
-    Args:
-        table: CSV with columns model, over, AP50_gain, low, high (fractions); optionally AP25_gain, AP25_low and _high.
-
-    Raises:
-        DataError: the table is missing or lacks a column.
-    """
-    rows = table_of(table, ("model", "over", "AP50_gain", "low", "high"))
-    panels = list(rows.groupby("over", sort=False))
-    most, across = max((len(part) for _, part in panels), default=1), max(len(panels), 1)
-    kinds = [("AP50", ["AP50_gain", "low", "high"]), ("AP25", ["AP25_gain", "AP25_low", "AP25_high"])]
-    kinds = [(metric, columns) for metric, columns in kinds if set(columns) <= set(rows)]
-    figure = Figure(figsize=(2 + 3.8 * across, (1.3 + 0.3 * most) * len(kinds)), layout="constrained")
-    grid = figure.subplots(len(kinds), across, squeeze=False)
-    for (metric, columns), line in zip(kinds, grid, strict=True):
-        for axes, (over, part) in zip(line, panels):
-            _differences(axes, part["model"], part[columns])
-            axes.set_title(f"compared with {over}", fontsize=10)
-            label(axes, f"difference in {metric} (95 % interval)", "")
-    return figure
-
-
-def _differences(axes: Axes, models: pd.Series, values: pd.DataFrame) -> None:
-    """Draw one panel of `forest`, the best first; `values` holds difference, low and high."""
-    order = values.iloc[:, 0].sort_values(ascending=False, kind="stable").index
-    for y, (value, low, high) in enumerate(values.loc[order].itertuples(index=False)):
-        colour = OKABE_ITO[0] if low > 0 else OKABE_ITO[1] if high < 0 else "0.45"
-        axes.plot([low, high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
-        axes.plot(value, y, "o", color=colour, markerfacecolor=colour if low > 0 or high < 0 else "white")
-    axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.set_yticks(range(len(order)), models[order])
-    axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.locator_params(axis="x", nbins=4)
-    axes.grid(axis="x", alpha=0.3)
-
-
+@styled
 def sizes(table: str | Path) -> Figure:
-    """Draw AP of small, medium and large instances, one row a model.
+    """Draw AP of small, medium and large instances, a panel a size, one row a model.
+
+    Where AP50 of all models is below `FAINT`, a sentence says so.
 
     Args:
-        table: CSV with columns model, AP_small, AP_medium, AP_large (fractions; empty where undefined).
+        table: CSV with columns model, AP50, AP_small, AP_medium, AP_large (fractions; empty where undefined).
 
     Raises:
         DataError: the table is missing or lacks a column.
     """
     columns = ("AP_small", "AP_medium", "AP_large")
-    rows = table_of(table, ("model", *columns))
-    figure = Figure(figsize=(6.5, 1.2 + 0.3 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for i, name in enumerate(columns):
-        axes.plot(rows[name], range(len(rows)), "os^"[i], color=OKABE_ITO[i], label=name[3:], alpha=0.85)
-    axes.set_yticks(range(len(rows)), rows["model"])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title="instances")
-    label(axes, "mask AP on test chips, mean over seeds (0-1)", "")
+    rows = table_of(table, ("model", "AP50", *columns))
+    if not rows["AP50"].max() >= FAINT:
+        best = best_of(rows, "AP50") if len(rows) else "the table has no model"
+        return sentence(f"Too little is found to say what sizes are: {best}.")
+    figure = sheet(0.75 + 0.14 * len(rows))
+    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    name_rows(panels[0], labels(rows["model"]))
+    for axes, column in zip(panels, columns, strict=True):
+        for y, (name, value) in enumerate(zip(rows["model"], rows[column], strict=True)):
+            _, colour, _, symbol = look(name)
+            axes.plot(value, y, symbol, color=colour, markersize=3.5, clip_on=False)
+        axes.set_title(column[3:])
+        axes.tick_params(axis="y", length=0)
+        axes.grid()
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_xlim(0, 1)
+    panels[0].set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    figure.supxlabel("mask AP on test chips, mean over seeds (0-1)", fontsize=7)
     return figure
 
 
+@styled
 def compute(table: str | Path, stages: Mapping[str, str]) -> Figure:
     """Draw AP50 against training time and against memory for ways to train the same model.
 
@@ -98,22 +63,21 @@ def compute(table: str | Path, stages: Mapping[str, str]) -> Figure:
     """
     rows = table_of(table, ("model", "AP50", "AP50_low", "AP50_high", "seconds", "peak_memory_mib"))
     rows = pd.concat(
-        [stage_rows(rows, stages), rows[rows["model"] == "data"].assign(training="data stack, from scratch")]
+        [stage_rows(rows, stages), rows[rows["model"] == "data"].assign(training="data stack, for comparison")]
     )
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    figure = sheet(7 * CM)
     panels = figure.subplots(1, 2, sharey=True)
-    styles = styles_of(rows["model"])
     for axes, column, factor in ((panels[0], "seconds", 1 / 60), (panels[1], "peak_memory_mib", 1 / 1024)):
         for row in rows.itertuples():
-            x, colour = getattr(row, column) * factor, styles[row.model]["color"]
+            x, (_, colour, _, symbol) = getattr(row, column) * factor, look(row.model)
             axes.plot([x, x], [row.AP50_low, row.AP50_high], color=colour, alpha=0.6)
-            axes.plot(x, row.AP50, "o", color=colour, markersize=8, label=row.training)
+            axes.plot(x, row.AP50, symbol, color=colour, markersize=5, label=row.training)
         axes.set_ylim(0, 1)
-        axes.grid(alpha=0.3)
-    panels[0].set_xlim(left=0)
-    label(panels[0], "training time, pre-training included (min)", "mask AP50, 95 % interval (0-1)")
-    label(panels[1], "peak memory of the last stage (GiB)", "")
-    panels[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.set_xlim(0, 1.15 * rows[column].max() * factor)
+        axes.grid()
+    label(panels[0], "training time, with\npre-training (min)", "mask AP50, 95 % interval (0-1)")
+    label(panels[1], "peak memory of the\nlast stage (GiB)", "")
+    legend_below(figure, panels[1], 1)
     return figure
 
 
@@ -122,8 +86,9 @@ def has_stages(table: str | Path, stages: Mapping[str, str]) -> bool:
     return len(stage_rows(table_of(table, ("model",)), stages)) > 0
 
 
+@styled
 def missing(table: str | Path) -> Figure:
-    """Draw AP50 with a modality hidden from all, or half, of every chip; bars are means over seeds, dots seeds.
+    """Draw AP50 with a modality hidden from all, or half, of every chip: large symbols are means, small ones seeds.
 
     Args:
         table: CSV with columns model, seed, hidden, part, AP50.
@@ -132,62 +97,31 @@ def missing(table: str | Path) -> Figure:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("model", "seed", "hidden", "part", "AP50")).fillna({"part": ""})
-    said = {"": "", "all": ", all of it", "left": ", left half"}
+    if not len(rows):
+        return sentence("No model was tried with a modality hidden.")
+    said = {"": "", "all": ",\nall of it", "left": ",\nleft half"}
     rows["case"] = [
-        "nothing hidden" if h == "nothing" else h + said.get(p, f", {p}")
+        "nothing" if h == "nothing" else look(h).label + said.get(p, f",\n{p}")
         for h, p in zip(rows["hidden"], rows["part"], strict=True)
     ]
     cases, models = list(rows["case"].unique()), list(rows["model"].unique())
-    figure = Figure(figsize=(2.5 + 1.7 * max(len(models), 1), 3.6), layout="constrained")
+    figure = sheet(0.9 + len(cases) * (0.12 + 0.1 * len(models)))
     axes = figure.subplots()
-    width = 0.8 / max(len(cases), 1)
-    for i, case in enumerate(cases):
-        part = rows[rows["case"] == case]
-        means = part.groupby("model")["AP50"].mean()
-        places = {m: k + (i - (len(cases) - 1) / 2) * width for k, m in enumerate(models)}
-        known = [m for m in models if m in means.index]
-        axes.bar([places[m] for m in known], means[known], width * 0.92, color=OKABE_ITO[i % 8], alpha=0.75, label=case)
-        axes.plot([places[m] for m in part["model"]], part["AP50"], ".", color="0.15", markersize=3)
-    axes.set_xticks(range(len(models)), [m.replace("_", "_\n", 1) for m in models], fontsize=8)
-    axes.set_ylim(0, 1)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title="hidden in testing")
-    label(axes, "", "mask AP50 on test chips (0-1)")
-    return figure
-
-
-def calibration(table: str | Path) -> Figure:
-    """Draw a reliability diagram: share of right detections against score, before and after calibration.
-
-    Args:
-        table: CSV with columns model, seed, when, low, high, count, score, right; seeds are pooled by count.
-
-    Raises:
-        DataError: the table is missing or lacks a column.
-    """
-    rows = table_of(table, ("model", "seed", "when", "low", "count", "score", "right"))
-    rows = rows.assign(score=rows["score"] * rows["count"], right=rows["right"] * rows["count"])
-    bins = rows.groupby(["model", "when", "low"], sort=False)[["count", "score", "right"]].sum().reset_index()
-    bins = bins.assign(score=bins["score"] / bins["count"], right=bins["right"] / bins["count"])
-    models = list(bins["model"].unique())
-    across = min(4, max(len(models), 1))
-    down = -(-max(len(models), 1) // across)
-    figure = Figure(figsize=(2.4 * across, 2.4 * down + 0.4), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, name in zip(panels, models):
-        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-        for when, mark in (("before", "s--"), ("after", "o-")):
-            part = bins[(bins["model"] == name) & (bins["when"] == when)].sort_values("low")
-            colour = OKABE_ITO[1] if when == "before" else OKABE_ITO[0]
-            axes.plot(part["score"], part["right"], mark, color=colour, markersize=3.5, linewidth=1.2, label=when)
-        axes.set_title(name, fontsize=8)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-    for axes in panels[len(models) :]:
-        axes.set_axis_off()
-    if models:
-        panels[0].legend(frameon=False, fontsize=7)
-    figure.supxlabel("score of a detection", fontsize=9)
-    figure.supylabel("share that is right (IoU 0.5)", fontsize=9)
+    for i, model in enumerate(models):
+        name, colour, _, symbol = look(model)
+        part = rows[rows["model"] == model]
+        shift = 0.75 * ((i + 0.5) / len(models) - 0.5)
+        means = part.groupby("case", sort=False)["AP50"].mean()
+        places = {case: k + shift for k, case in enumerate(cases)}
+        axes.plot(part["AP50"], [places[c] for c in part["case"]], symbol, color=colour, markersize=2, alpha=0.5)
+        axes.plot(means, [places[c] for c in means.index], symbol, color=colour, markersize=5, label=name)
+    for k in range(1, len(cases)):
+        axes.axhline(k - 0.5, color="0.85", linewidth=0.5)
+    name_rows(axes, cases)
+    axes.set_ylim(len(cases) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    label(axes, "mask AP50 on test chips (0-1)", "hidden in testing")
+    legend_below(figure, axes)
     return figure
 
 
@@ -218,6 +152,7 @@ def comparison(models: pd.DataFrame, terms: Mapping[str, Sequence[str]]) -> pd.D
     return every[["terms", *columns]].reset_index(drop=True)
 
 
+@styled
 def memory(table: str | Path) -> Figure:
     """Draw what mapping takes against the number of windows: peak memory, and the model's share of the time.
 
@@ -228,16 +163,16 @@ def memory(table: str | Path) -> Figure:
         DataError: the table is missing or lacks a column.
     """
     rows = table_of(table, ("windows", "peak_mib", "model_share"))
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, values in ((left, rows["peak_mib"] / 1024), (right, rows["model_share"])):
-        axes.plot(rows["windows"], values, "o-", color=OKABE_ITO[0])
+    figure = sheet(3.2)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for axes, values in ((above, rows["peak_mib"] / 1024), (below, rows["model_share"])):
+        axes.plot(rows["windows"], values, "o-", color=INK)
         axes.set_xscale("log")
         axes.set_xticks(rows["windows"], rows["windows"].astype(str), minor=False)
         axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    left.set_ylim(0, 1.3 * rows["peak_mib"].max() / 1024)
-    right.set_ylim(0, 1.05)
-    label(left, "windows mapped", "peak memory of the process (GiB)")
-    label(right, "windows mapped", "share of wall time in the model (0-1)")
+        axes.grid()
+    above.set_ylim(0, 1.3 * rows["peak_mib"].max() / 1024)
+    below.set_ylim(0, 1.05)
+    label(above, "", "peak memory of\nthe process (GiB)")
+    label(below, "windows mapped, logarithmic", "share of wall time\nin the model (0-1)")
     return figure

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from rtslib.errors import DataError
-from rtslib.figures.studies import comparison, is_faint, stage_rows
+from rtslib.figures.studies import comparison, stage_rows
+from rtslib.figures.tables import is_faint
 from rtslib.files import ROOT, write_text
 from rtslib.study.plan import COMPARED, STAGES_OF
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rtslib.figures import attention, charts, grounds, studies
+from rtslib.figures import attention, charts, forest, grounds, reliability, studies, style
 from rtslib.files import ROOT
 from rtslib.study.manifest import refresh
 from rtslib.study.plan import STAGES_OF
@@ -31,11 +31,11 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "04_cost": (charts.cost_points, "04_comparison"),
     "04_precision_recall": (charts.pr_curves, "04_precision_recall"),
     "scores": (studies.scores, "models"),
-    "forest": (studies.forest, "gains"),
+    "forest": (forest.forest, "gains"),
     "sizes": (studies.sizes, "models"),
     "compute": (partial(studies.compute, stages=STAGES_OF), "models"),
     "missing": (studies.missing, "missing"),
-    "reliability": (studies.calibration, "reliability"),
+    "reliability": (reliability.calibration, "reliability"),
     "precision_recall": (charts.pr_curves, "curves"),
     "looks": (attention.looks, "looks"),
     "memory": (studies.memory, "memory"),
@@ -48,26 +48,25 @@ def draw_chart(out: str | Path, name: str) -> Path:
     """Draw one chart of a results folder from its table.
 
     Args:
-        out: folder with `tables/`; gets `figures/NAME.png`.
+        out: folder with `tables/`; gets `figures/NAME.png` and, for print, `figures/NAME.svg`.
         name: key of `CHARTS`.
 
     Returns:
-        Path of the picture.
+        Path of the PNG.
 
     Raises:
         DataError: the table is missing or lacks a column.
-        OutputError: the picture cannot be written.
+        OutputError: a picture cannot be written.
     """
     function, table = CHARTS[name]
     figure = function(Path(out) / "tables" / f"{table}.csv")
-    return charts.save(figure, Path(out) / "figures" / f"{name}.png")
+    style.save(figure, Path(out) / "figures" / f"{name}.svg")
+    return style.save(figure, Path(out) / "figures" / f"{name}.png")
 
 
 def show_chart(out: str | Path, name: str) -> Any:
     """Draw one chart and return the picture for a notebook to display. Raises as `draw_chart`."""
-    from IPython.display import Image
-
-    return Image(filename=str(draw_chart(out, name)), retina=True)
+    return style.shown(draw_chart(out, name))
 
 
 def draw_all(out: str | Path) -> list[Path]:

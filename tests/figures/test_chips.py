@@ -8,6 +8,7 @@ from helpers.chip_folders import write_challenge, write_coco
 from rtslib.data.opening import open_chips
 from rtslib.errors import ConfigError
 from rtslib.figures import chips as figures
+from rtslib.figures.style import PAGE
 from rtslib.synthetic.chips import write_challenge as write_landscape
 
 
@@ -32,6 +33,10 @@ def test_gallery_of_the_landscape_shows_all_columns(tmp_path):
     assert sum(wanted) > 0 and sorted(outlines) == sorted(np.repeat(wanted, 5))
     assert any("100 m" in t.get_text() for a in panels for t in a.texts)
     assert drawn(figure).std() > 20
+    lines = [x for a in panels for x in a.get_children() if isinstance(x, QuadContourSet)]
+    assert all(line.get_path_effects() for line in lines)  # a dark rim: yellow alone is lost on bare ground in NDVI
+    sizes = {t.get_fontsize() for a in panels for t in (*a.texts, a.title, a.yaxis.label)}
+    assert min(sizes) >= 6 and figure.get_figwidth() <= PAGE
 
 
 def test_columns_share_one_scale_and_voids_stay_blank(tmp_path):

@@ -1,40 +1,51 @@
 """Charts of a fusion study, from hand-made tables."""
 
 import pandas as pd
-import pytest
 
 from rtslib.figures import studies
 from rtslib.figures.attention import looks
+from rtslib.figures.style import look
 from rtslib.study.plan import STAGES_OF
 
 
-def test_charts_of_a_study(tmp_path):
-    gains = pd.DataFrame({"model": ["a", "b", "a"], "over": ["data", "data", "rgb"], "AP50_gain": [0.1, -0.2, 0.3],
-                          "low": [0.05, -0.3, -0.1], "high": [0.2, -0.1, 0.5]})  # fmt: skip
-    gains.to_csv(tmp_path / "gains.csv")
-    left, right = studies.forest(tmp_path / "gains.csv").axes
-    assert [t.get_text() for t in left.get_yticklabels()] == ["a", "b"] and left.get_title() == "compared with data"
-    assert list(left.lines[0].get_xdata()) == [0.05, 0.2] and right.lines[1].get_markerfacecolor() == "white"
-    gains.assign(AP25_gain=-0.5, AP25_low=-0.6, AP25_high=-0.4).to_csv(tmp_path / "gains.csv")
-    panels = studies.forest(tmp_path / "gains.csv").axes
-    assert [a.get_xlabel()[14:18] for a in panels] == ["AP50", "AP50", "AP25", "AP25"]
-    assert list(panels[2].lines[0].get_xdata()) == [-0.6, -0.4]
+def test_scores_are_at_25_percent_where_little_is_found(tmp_path):
     scores = pd.DataFrame({"model": ["a"], "AP25": [0.04], "AP50": [0.02], "AP": [0.01], "AP25_high": [0.3]})
-    for table, shown, end in ((scores, ["0.0400", "0.0200"], 0.33), (scores.assign(AP50=0.5), ["0.50", "0.01"], 1)):
+    faint: list = []
+    clear = ["0.50", "AP50", "0.01", "AP"]
+    for table, shown in ((scores, faint), (scores.assign(AP50=0.5), clear)):
         table.to_csv(tmp_path / "models.csv")
         axes = studies.scores(tmp_path / "models.csv").axes[0]
-        assert [t.get_text() for t in axes.texts] == shown and axes.get_xlim()[1] == pytest.approx(end)
-    missing = pd.DataFrame({"model": "a", "seed": [0, 1, 0], "hidden": ["nothing", "nothing", "terrain"],
+        assert [t.get_text() for t in axes.texts] == shown and axes.get_xlim() == (0, 1)
+
+
+def test_sizes_are_panels_or_a_sentence(tmp_path):
+    rows = pd.DataFrame({"model": ["rgb", "data"], "AP50": [0.5, 0.6], "AP_small": [0.1, 0.2], "AP_medium": [0.3, 0.4],
+                         "AP_large": [None, 0.5]})  # fmt: skip
+    rows.to_csv(tmp_path / "models.csv")
+    panels = studies.sizes(tmp_path / "models.csv").axes
+    assert [a.get_title() for a in panels] == ["small", "medium", "large"]
+    assert [line.get_xdata()[0] for line in panels[1].lines] == [0.3, 0.4]
+    assert panels[0].lines[0].get_color() == look("rgb").colour and panels[0].get_xlim() == (0, 1)
+    rows.assign(AP50=0.01).to_csv(tmp_path / "models.csv")
+    figure = studies.sizes(tmp_path / "models.csv")
+    assert not figure.axes and "Too little" in figure.texts[0].get_text()
+
+
+def test_hidden_modalities_are_rows(tmp_path):
+    missing = pd.DataFrame({"model": "data", "seed": [0, 1, 0], "hidden": ["nothing", "nothing", "terrain"],
                             "part": ["", "", "left"], "AP50": [0.4, 0.6, 0.1]})  # fmt: skip
     missing.to_csv(tmp_path / "missing.csv")
-    axes = studies.missing(tmp_path / "missing.csv").axes[0]
-    assert sorted(p.get_height() for p in axes.patches) == [0.1, 0.5]
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["nothing hidden", "terrain, left half"]
-    bins = pd.DataFrame({"model": "a", "seed": [0, 1], "when": "after", "low": 0.5, "high": 0.6, "count": [1, 3],
-                         "score": [0.5, 0.58], "right": [0.0, 1.0]})  # fmt: skip
-    bins.to_csv(tmp_path / "bins.csv")
-    points = studies.calibration(tmp_path / "bins.csv").axes[0].lines[2]
-    assert points.get_xydata().tolist() == [[pytest.approx(0.56), pytest.approx(0.75)]]  # pooled by count
+    figure = studies.missing(tmp_path / "missing.csv")
+    axes = figure.axes[0]
+    seeds, means = axes.lines[:2]
+    assert means.get_xydata().tolist() == [[0.5, 0], [0.1, 1]] and seeds.get_xdata().tolist() == [0.4, 0.6, 0.1]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["nothing", "terrain,\nleft half"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["data stack"]
+    missing[:0].to_csv(tmp_path / "missing.csv")
+    assert "No model" in studies.missing(tmp_path / "missing.csv").texts[0].get_text()
+
+
+def test_ways_to_train(tmp_path):
     models = pd.DataFrame({"model": ["residual_frozen", "rgb", "residual_scratch"], "AP50": 0.5})
     for rows, shown in ((models, True), (models[1:], False)):
         rows.to_csv(tmp_path / "models.csv")
@@ -43,6 +54,10 @@ def test_charts_of_a_study(tmp_path):
         "(a) from scratch",
         "(b) pre-trained, backbones frozen",
     ]
+    models.assign(AP50_low=0.4, AP50_high=0.6, seconds=60, peak_memory_mib=1024).to_csv(tmp_path / "models.csv")
+    time, memory = studies.compute(tmp_path / "models.csv", STAGES_OF).axes
+    assert [line.get_xdata()[0] for line in time.lines] == [1] * 4 == [line.get_xdata()[0] for line in memory.lines]
+    assert time.get_xlim()[0] == memory.get_xlim()[0] == 0 and time.get_ylim() == (0, 1)
 
 
 def test_models_are_put_beside_those_that_share_their_terms():
@@ -61,6 +76,7 @@ def test_where_attention_looks(tmp_path):
             for m in ("spectral", "terrain") for s in (4, 8) for h in (0, 1) for d, r in cells]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "looks.csv")
     panels = looks(tmp_path / "looks.csv").axes
-    assert [a.get_title() for a in panels] == [f"{m}, stride {s}" for m in ("spectral", "terrain") for s in (4, 8)]
+    assert [a.get_title() for a in panels] == ["stride 4", "stride 8", "", ""]
+    assert [panels[k].get_ylabel() for k in (0, 2)] == ["spectral", "terrain"]
     picture = panels[0].images[0]
     assert picture.get_array().tolist() == [[0, 0], [1, 0]] and picture.get_extent() == [-8, 8, 8, -8]
