@@ -105,9 +105,8 @@ def plan(
     if lacking := set(products or PRODUCTS) - set(there) if products or not there else set():
         expected = f"a collection {' or '.join(c for n in sorted(lacking) for c in PRODUCTS[n].collections)}"
         raise DataError(place.url, f"no {' or '.join(sorted(lacking))}", expected, "take another --catalog")
-    read = client._stac_io.read_text
     return [
-        _wanted(p, names, client, where, grid, season, how, skip, {c: Way(place, c, read) for c in names})
+        _wanted(p, names, client, where, grid, season, how, skip, {c: Way(place, c, stac.read_text) for c in names})
         for p, names in ((PRODUCTS[n], names) for n, names in there.items() if not products or n in products)
     ]
 

@@ -22,6 +22,7 @@ from rtslib.errors import ConfigError, DataError, one_line
 if TYPE_CHECKING:
     import pystac
     from pystac_client import Client
+    from pystac_client.stac_api_io import StacApiIO
 
 #: Seconds to wait for an answer, and how often to ask again where a server is busy, at first after this many seconds.
 TIMEOUT, RETRIES, BACKOFF = 60, 5, 0.5
@@ -67,14 +68,25 @@ class View:
 def connect(place: Catalog) -> "Client":
     """Return a client of a STAC API. Raises DataError: no answer, or none of a STAC API."""
     from pystac_client import Client
+
+    with answers(place.url):
+        return Client.open(place.url, stac_io=_asking())
+
+
+def read_text(url: str) -> str:
+    """Return the text behind a URL, asked for as a catalog is. Raises DataError."""
+    with answers(url):
+        return _asking().read_text(url)
+
+
+def _asking() -> "StacApiIO":
+    """Return what asks, and asks again where a server is busy."""
     from pystac_client.stac_api_io import StacApiIO
     from urllib3.util import Retry
 
-    again = Retry(
-        RETRIES, connect=1, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
-    )
-    with answers(place.url):
-        return Client.open(place.url, stac_io=StacApiIO(timeout=TIMEOUT, max_retries=again))
+    busy = (429, 500, 502, 503, 504)
+    again = Retry(RETRIES, connect=1, backoff_factor=BACKOFF, status_forcelist=busy, allowed_methods=None)
+    return StacApiIO(timeout=TIMEOUT, max_retries=again)
 
 
 @contextmanager

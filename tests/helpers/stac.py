@@ -52,8 +52,11 @@ class Api:
         (self.folder / name).mkdir()
         box = shapely.geometry.mapping(shapely.box(*array_bounds(size, size, at)))
         shape = transform_geom(crs, "EPSG:4326", box, antimeridian_cutting=True)
+        if collection not in ("cop-dem-glo-30",):  # whose items have no projection in some catalogs
+            properties |= {"proj:epsg": int(crs[5:]), "proj:shape": [size, size], "proj:transform": list(at)[:6]}
         item = pystac.Item(name, shape, shapely.geometry.shape(shape).bounds, pystac.utils.str_to_datetime(when),
                            properties, collection=collection)  # fmt: skip
+        item.stac_extensions.append("https://stac-extensions.github.io/projection/v1.1.0/schema.json")
         for band, value in values.items():
             dtype = "uint8" if band == "scl" else "float32" if len(values) == 1 else "uint16"
             nodata = -9999 if dtype == "float32" else 0
