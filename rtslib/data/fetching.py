@@ -101,14 +101,16 @@ def plan(
     place, where = catalog(catalog_name), outline(grid)
     client = stac.connect(place)
     listed = stac.collections_of(client)
-    there = {n: names for n, p in PRODUCTS.items() if (names := [c for c in p.collections if c in listed])}
-    if lacking := set(products or PRODUCTS) - set(there) if products or not there else set():
+    there = {n: found for n, p in PRODUCTS.items() if (found := [c for c in p.collections if c in listed])}
+    names = list(products) or list(there)
+    if lacking := set(names or PRODUCTS) - set(there):
         expected = f"a collection {' or '.join(c for n in sorted(lacking) for c in PRODUCTS[n].collections)}"
         raise DataError(place.url, f"no {' or '.join(sorted(lacking))}", expected, "take another --catalog")
     return [
-        _wanted(p, names, client, where, grid, season, how, skip, {c: Way(place, c, stac.read_text) for c in names})
-        for p, names in ((PRODUCTS[n], names) for n, names in there.items() if not products or n in products)
-    ]
+        _wanted(PRODUCTS[n], found, client, where, grid, season, how, skip,
+                {c: Way(place, c, stac.read_text) for c in found})
+        for n, found in there.items() if n in names
+    ]  # fmt: skip
 
 
 def _wanted(
@@ -120,7 +122,7 @@ def _wanted(
         raise ConfigError(f"{product.name} needs --from and --to (or take another --product)")
     items = stac.find(client, collections, where, season if product.optical else None)
     if product.optical:
-        views = stac.choose(items, product, season, where.centroid.x, skip)
+        views = stac.choose(items, product, season, where.representative_point().x, skip)
     else:
         views = [stac.View(i, None, {b: (a, 1.0, 0.0) for b, a in assets_of(product, i).items()})
                  for i in items if i.id not in skip]  # fmt: skip

@@ -141,7 +141,7 @@ def find(
     with answers(client.self_href):
         asked = client.search(collections=list(collections), intersects=shapely.geometry.mapping(where),
                               datetime=when, limit=100)  # fmt: skip
-        return sorted(asked.items(), key=lambda item: item.id)
+        return sorted((i for i in asked.items() if i.collection_id in collections), key=lambda item: item.id)
 
 
 def choose(

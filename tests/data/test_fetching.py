@@ -210,20 +210,22 @@ def test_rasters_behind_a_token(api, grid, tmp_path, monkeypatch):
         list(fetch(plan(grid, "guarded", ["copernicus_dem"]), tmp_path / "other"))
 
 
-def test_an_area_across_180_degrees_is_whole(api, tmp_path):
+def test_an_area_across_180_degrees_is_whole(api, tmp_path, monkeypatch):
     """Two tiles of UTM zones 60 and 1, and elevations in degrees, meet at the antimeridian."""
+    monkeypatch.setattr(fetching, "BLOCK", 1024)
     gpd.GeoDataFrame(geometry=[shapely.box(-3_000, -2_000, 3_000, 2_000)], crs=(
         "+proj=laea +lat_0=69 +lon_0=180 +datum=WGS84")).to_file(tmp_path / "a.gpkg")  # fmt: skip
     grid = grid_over(tmp_path / "a.gpkg", "EPSG:3413", 200)
-    for zone, side in [(32660, -5_000), (32601, -10_000)]:
+    # One overpass, over there at noon, and in Greenwich at midnight.
+    for zone, side, day, hour in [(32660, -5_000, 10, "23:59:55"), (32601, -10_000, 11, "00:00:05")]:
         (x,), (y,) = rasterio.warp.transform("EPSG:4326", zone, [180], [69])
         at = Affine(100, 0, x + side - 5_000 * (zone == 32660), 0, -100, y + 10_000)
-        api.add(f"zone-{zone}", red=2000, crs=f"EPSG:{zone}", at=at, size=200)
+        api.add(f"zone-{zone}", f"2023-07-{day}", 2000, crs=f"EPSG:{zone}", at=at, size=200, hour=hour)
     for name, west in [("west", 179.5), ("east", -180)]:
         api.dem(name, 7, "EPSG:4326", Affine(0.01, 0, west, 0, -0.01, 69.25), 50)
     image, dem = got(api, grid, tmp_path / "out")
     assert image.wanted.tags["items"] == "zone-32601,zone-32660" and dem.wanted.tags["items"] == "east,west"
-    assert (image.empty, dem.empty) == (0, 0)
+    assert (image.empty, dem.empty) == (0, 0) and "," not in image.wanted.tags["dates"]
     for found, value in [(image, 1000), (dem, 7)]:
         with rasterio.open(found.path) as file:
             assert (file.read(1) == value).all()
