@@ -56,11 +56,12 @@ def test_environment_yml_agrees_with_pyproject():
 def test_every_import_is_a_declared_dependency():
     """A package that is there only because another one needs it may vanish with the next lock."""
     modules = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
+    modules["odc-stac"] = "odc"
     known = {modules.get(n, n.replace("-", "_")) for n in declared()} | set(sys.stdlib_module_names)
-    # Hard dependencies of declared packages (rasterio, papermill, jupyterlab, lightning, geopandas, timm)
-    # that are part of their interfaces; and what is optional, such as detectron2.
+    # Hard dependencies of declared packages (rasterio, papermill, jupyterlab, lightning, geopandas, timm,
+    # pystac-client) that are part of their interfaces; and what is optional, such as detectron2.
     known |= {"rtslib", "affine", "nbformat", "nbclient", "IPython", "tqdm", "packaging", "pyproj", "safetensors"}
-    known |= CONDA_ONLY
+    known |= {"pystac", "urllib3"} | CONDA_ONLY
     known |= {"detectron2", "fvcore", "omegaconf"}  # the second engine and what it brings: optional, refused if absent
     known |= {"helpers"}  # tests/helpers
     missing = set()
