@@ -41,7 +41,8 @@ def test_the_committed_charts_are_drawn_from_the_committed_tables(folder, tmp_pa
     drawn = draw_all(tmp_path)
     assert drawn and {p.stem for p in drawn} <= set(CHARTS)
     for picture in drawn:
-        assert picture.read_bytes() == (folder / "figures" / picture.name).read_bytes(), picture.name
+        for path in (picture, picture.with_suffix(".svg")):
+            assert path.read_bytes() == (folder / "figures" / path.name).read_bytes(), path.name
 
 
 def test_a_study_with_more_seeds_of_some_models_and_attention(tmp_path):
