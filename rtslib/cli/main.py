@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 # isort: off
-from rtslib.cli import chips, runs, challenge, distill, maps, workbook, benchmarks  # noqa: F401 (each adds its commands, in this order)
+from rtslib.cli import chips, doctor, runs, challenge, distill, maps, workbook, benchmarks  # noqa: F401 (each adds its commands, in this order)
 
 # isort: on
 from rtslib.cli.app import app, fail
