@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtslib.cli.app import Category, Data, Json, app, fail, quiet_stdout
+from rtslib.cli.app import Category, Data, Json, app, fail, note, quiet_stdout
 from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def info(
     print(f"instances   {found['instances']}, {found['dropped_instances']} more dropped")
     print(f"bands       {' '.join(found['bands'])}")
     print(f"modalities  {parts or 'none of the default ones'}")
-    for note in found["notes"]:
-        print(f"note        {note}")
+    for odd in found["notes"]:
+        print(f"note        {odd}")
 
 
 @app.command()
@@ -82,6 +82,9 @@ def split(
             save_table(found, pairs)
     table = split_by_group(chipset, val, test, seed)
     save_split(table, out)
+    for side, rows in table.groupby("side"):
+        if not any(chipset.instances[chip] for chip in rows["chip"]):
+            note(f"the {side} side has no slump")
     sides = ", ".join(f"{(table['side'] == side).sum()} {side}" for side in SIDES)
     print(f"{out}: {len(table)} chips in {table['group'].nunique()} groups: {sides}")
 

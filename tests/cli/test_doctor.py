@@ -63,6 +63,14 @@ def test_a_class_can_be_named(capsys, tmp_path):
     assert (code, err) == (0, [])
 
 
+def test_a_split_says_which_side_has_no_slump(capsys, tmp_path):
+    """nitze (chips 1 and 3) trains, yg (chip 2) tests."""
+    root, split = write_coco(tmp_path / "chips"), ["split", str(tmp_path / "chips"), "--out", str(tmp_path / "s.csv")]
+    assert main(split) == 0 and capsys.readouterr().err == ""
+    edit_json(root / "instances.json", lambda c: c["annotations"].pop(1))
+    assert main(split) == 0 and capsys.readouterr().err == "note: the test side has no slump\n"
+
+
 def test_a_map_that_was_stopped(capsys, tmp_path):
     (tmp_path / "shards").mkdir()
     write_json(tmp_path / PLAN_FILE, {})

@@ -145,7 +145,7 @@ def named(root, name):
     "siteA/0.png", "./siteA/0.png", "images/siteA/0.png", r"siteA\0.png", r".\siteA\0.png", r"images\siteA\0.png",
     r"..\images\siteA\0.png", "../images/siteA/0.png", "data/images/siteA/0.png", 
     r"C:\Users\anna\chips\images\siteA\0.png",
-    "C:/chips/siteA/0.png", r"\\server\share\siteA\0.png", "/home/ben/chips/images/siteA/0.png", "/siteA/0.png",
+    "C:/chips/siteA/0.png", r"\\server\share\siteA\0.png", "/data/ben/chips/images/siteA/0.png", "/siteA/0.png",
 ])  # fmt: skip
 def test_names_as_tools_write_them(tmp_path, name):
     chips = open_chips(named(write_coco(tmp_path), name))
