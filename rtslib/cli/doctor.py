@@ -16,7 +16,7 @@ def doctor(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Raster, vector file, chips, run or map.")],
     category: Category = "",
 ) -> None:
-    """Say what files and folders are, which command takes them, and what is odd."""
+    """Say what files or folders are, and what is odd."""
     from rtslib.errors import RtsError
 
     sick = False
