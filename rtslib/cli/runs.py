@@ -122,8 +122,7 @@ def evaluate(
     ledger: Annotated[Path | None, typer.Option(
         metavar="FILE", help="With --map of candidates: also write what was right and missed, for `map --ledger`."
     )] = None,
-    category: Category = "",
-    as_json: Json = False,
+    category: Category = "", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Score predictions, a run or a map against what is known."""
     if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
