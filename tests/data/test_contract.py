@@ -105,6 +105,8 @@ HEADER = "image_id,file_name,height,width\n"
 CHALLENGE = {
     "band order": (
         write("metadata/band_names.json", BANDS), "band_names.json", "'blue', 'nir'", "'blue', 'ndvi'"),
+    "raw elevation": (
+        write("metadata/band_names.json", BANDS.replace("relative_", "")), "band_names.json", "'elevation'", "'ndvi'"),
     "band count": (write("metadata/band_names.json", '["red"]'), "band_names.json", "['red']", "'ndwi'"),
     "band names no list": (write("metadata/band_names.json", "7"), "band_names.json", "bands 7", "'red'"),
     "band names no JSON": (

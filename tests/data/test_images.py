@@ -203,6 +203,12 @@ def test_a_truncated_picture_is_refused_when_read(tmp_path, kind):
     assert "pixels that cannot be read" in message(tmp_path, read=True)
 
 
+def test_labels_of_another_name_are_not_overlooked(tmp_path):
+    root = write_coco(tmp_path)
+    (root / "instances.json").rename(root / "annotations.coco.json")
+    assert "annotations.coco.json is not read" in open_chips(root).notes[1]
+
+
 def test_geotiffs_alone_are_pointed_to_their_layout(tmp_path):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (30, 20)).save(tmp_path / "images" / "a.tif")

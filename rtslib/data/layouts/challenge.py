@@ -82,7 +82,11 @@ def _check_band_names(path: Path) -> None:
     if isinstance(content, dict) and all(k.isdecimal() for k in content):
         content = [content[k] for k in sorted(content, key=int)]
     if content != list(CHALLENGE_BANDS):
-        raise DataError(path, f"bands {content!r}", f"{list(CHALLENGE_BANDS)} in this order")
+        raw = isinstance(content, list) and "elevation" in content
+        fix = (
+            "npz chips have no pixel size to derive relative elevation by: take GeoTIFFs, layout geotiff" if raw else ""
+        )
+        raise DataError(path, f"bands {content!r}", f"{list(CHALLENGE_BANDS)} in this order", fix)
 
 
 def _read_part(root: Path, part: str) -> _Part:

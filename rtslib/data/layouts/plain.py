@@ -42,6 +42,8 @@ def open_plain(root: Path) -> ChipSet:
         for number, (name, path) in enumerate(names.items(), start=1)
     ]
     notes = ["images/ has no instances.json beside it: there are no labels, and image ids are the order of file names."]
+    if others := sorted(p.name for p in root.glob("*.json")):
+        notes.append(f"{others[0]} is not read: a COCO file of these images is named instances.json.")
     if turned := sum(h.orientation > 1 for h in headers.values()):
         notes.append(f"{turned} images are turned by their EXIF orientation.")
     return ChipSet(
