@@ -22,6 +22,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
+Category = Annotated[str, typer.Option("--category", metavar="NAME", help="Class of its COCO file, if there are more.")]
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
 Tta = Annotated[bool, typer.Option("--tta", help="See each chip or window turned and mirrored, too: 8 times the time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

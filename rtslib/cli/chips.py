@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtslib.cli.app import Data, Json, app, fail, quiet_stdout
+from rtslib.cli.app import Category, Data, Json, app, fail, note, quiet_stdout
 from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ def synth(
 
 @app.command()
 def info(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of chips, any layout.")], as_json: Json = False
-) -> None:
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of chips, any layout.")],
+    category: Category = "", as_json: Json = False,
+) -> None:  # fmt: skip
     """Open a data set, check its structure and describe it."""
     from rtslib.data.opening import open_chips
 
     with quiet_stdout(as_json):
-        found = _describe(open_chips(data))
+        found = _describe(open_chips(data, category))
     if as_json:
         return print(json.dumps(found, indent=1))
     parts = ", ".join(f"{m} ({' '.join(bands)})" for m, bands in found["modalities"].items())
@@ -45,8 +46,8 @@ def info(
     print(f"instances   {found['instances']}, {found['dropped_instances']} more dropped")
     print(f"bands       {' '.join(found['bands'])}")
     print(f"modalities  {parts or 'none of the default ones'}")
-    for note in found["notes"]:
-        print(f"note        {note}")
+    for odd in found["notes"]:
+        print(f"note        {odd}")
 
 
 @app.command()
@@ -62,6 +63,7 @@ def split(
     val: Annotated[float, typer.Option(help="Share of chips that validate.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share of chips that test.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same split.")] = 0,
+    category: Category = "",
 ) -> None:
     """Share out chips among train, val and test by group."""
     from rtslib.data.lookalikes import lookalike_pairs, with_groups
@@ -72,7 +74,7 @@ def split(
 
     if pairs is not None and not lookalikes:
         raise ConfigError("--pairs goes with --lookalikes")
-    chipset = open_chips(data)
+    chipset = open_chips(data, category)
     if lookalikes:
         found = lookalike_pairs(chipset)
         chipset = with_groups(chipset, groups_by_look(chipset, found))
@@ -80,20 +82,25 @@ def split(
             save_table(found, pairs)
     table = split_by_group(chipset, val, test, seed)
     save_split(table, out)
+    for side, rows in table.groupby("side"):
+        if not any(chipset.instances[chip] for chip in rows["chip"]):
+            note(f"the {side} side has no slump")
     sides = ", ".join(f"{(table['side'] == side).sum()} {side}" for side in SIDES)
     print(f"{out}: {len(table)} chips in {table['group'].nunique()} groups: {sides}")
 
 
 @app.command()
 def validate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON file of COCO results.")], data: Data
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON file of COCO results.")],
+    data: Data,
+    category: Category = "",
 ) -> None:
     """Check a results file against the challenge's rules."""
     from rtslib.data.opening import open_chips
     from rtslib.evaluation.submission import validate as check
     from rtslib.files import read_json
 
-    found = check(file, open_chips(data))
+    found = check(file, open_chips(data, category))
     for line in found:
         fail(line)
     if found:

@@ -11,7 +11,9 @@ from typing import Any
 import typer
 
 # isort: off
-from rtslib.cli import chips, fetch, runs, challenge, distill, maps, workbook, benchmarks  # noqa: F401 (each adds its commands, in this order)
+from rtslib.cli import (  # noqa: F401 (each adds its commands, in this order)
+    chips, doctor, fetch, runs, challenge, distill, maps, workbook, benchmarks,
+)  # fmt: skip
 
 # isort: on
 from rtslib.cli.app import app, fail

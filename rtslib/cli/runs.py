@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rtslib.cli.app import Data, Json, RunFolder, Tta, app, note, note_turned, progress_on_stderr, quiet_stdout
+from rtslib.cli.app import (
+    Category,
+    Data,
+    Json,
+    RunFolder,
+    Tta,
+    app,
+    note,
+    note_turned,
+    progress_on_stderr,
+    quiet_stdout,
+)
 from rtslib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,6 +42,7 @@ def train(
         typer.Option(metavar="FILE", help="CSV of groups and sides, of `split` or your own; with --resume too."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    category: Category = "",
 ) -> None:
     """Train a model on a data set, keeping site groups apart."""
     from rtslib.config import parse_pairs
@@ -39,10 +51,12 @@ def train(
     from rtslib.data.splits import load_split
     from rtslib.training.trainer import train as fit
 
-    chipset = open_chips(data)
+    chipset = open_chips(data, category)
     sides = load_split(split, chipset) if split is not None else None
     if sides is not None:
         chipset = with_groups(chipset, dict(zip(sides["chip"], sides["group"])))
+    for odd in chipset.notes if sides is None else ():
+        note(odd)
     if resume and config is None and (out / "config.json").exists():
         config = out / "config.json"
     start = {part: str(folder) for part, folder in parse_pairs(init or [], "--init").items()}
@@ -64,13 +78,14 @@ def predict(
         typer.Option("--without", metavar="MODALITY", help="Run without a modality, if the model can."),
     ] = None,
     tta: Tta = False,
+    category: Category = "",
 ) -> None:
     """Predict instances and write a challenge submission."""
     from rtslib.data.missing import check_absent
     from rtslib.data.opening import open_chips
     from rtslib.training.prediction import write_results
 
-    chipset = open_chips(data)
+    chipset = open_chips(data, category)
     if part is None:
         part = "test" if any(c.part == "test" and not c.labelled for c in chipset.chips) else "all"
     chips = [c for c in chipset.chips if part in ("all", c.part)]
@@ -107,7 +122,7 @@ def evaluate(
     ledger: Annotated[Path | None, typer.Option(
         metavar="FILE", help="With --map of candidates: also write what was right and missed, for `map --ledger`."
     )] = None,
-    as_json: Json = False,
+    category: Category = "", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Score predictions, a run or a map against what is known."""
     if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
@@ -130,7 +145,7 @@ def evaluate(
     from rtslib.training.heldout import chips_on_side
 
     with quiet_stdout(as_json):
-        chipset = open_chips(data)
+        chipset = open_chips(data, category)
         if run is None:
             chips, results = chipset.labelled(), _on_labelled(predictions, chipset)
         else:

@@ -4,7 +4,10 @@ A COCO file lists `images` (id, file name, size), `annotations` (one slump each:
 `categories`. Tools differ in what they put there and pycocotools believes all of it: run lengths that
 do not add up read beyond a buffer, four numbers are taken for a box, an unknown image id scores as
 nothing. So every entry is checked before pycocotools sees it. `bbox` and `area` of the file are not
-used: both are computed from the mask.
+used: both are computed from the mask. Which category is the slump says `rtslib.data.categories`.
+
+A *crowd* (`iscrowd` 1) is to COCO a region of many instances, as RLE; brush tools write it for every mask. An RLE
+crowd is read as one slump if one 8-connected part has `ONE_PART` of its pixels.
 
 Format: https://cocodataset.org/#format-data; RLE strings as in `rleFrString` of the COCO API (Lin et al.
 2014). Several polygons of one annotation are one instance (their union).
@@ -16,12 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
+from scipy import ndimage
 
-from rtslib.data.chips import CATEGORY, Instance
-from rtslib.data.masks import encode, polygons_to_mask
+from rtslib.data.categories import slump_category
+from rtslib.data.chips import Instance
+from rtslib.data.imagepaths import is_absolute
+from rtslib.data.masks import decode, encode, polygons_to_mask
 from rtslib.errors import DataError
-from rtslib.files import inside, read_json
+from rtslib.files import read_json
+
+#: Least share of a crowd's pixels in its largest part, for it to be one slump: a brush leaves stray dots.
+ONE_PART = 0.9
 
 
 @dataclass(frozen=True)
@@ -41,21 +51,30 @@ class Annotations:
     Attributes:
         path: the file.
         images: image id -> entry.
-        segmentations: image id -> (annotation id, segmentation as listed), for every image.
+        segmentations: image id -> (annotation id, segmentation as listed, whether it is a crowd), for every image.
+        category: the one that was asked for, of several; else "".
+        notes: plain sentences on what was left out or taken for something.
     """
 
     path: Path
     images: dict[int, ImageEntry]
-    segmentations: dict[int, list[tuple[int, Any]]]
+    segmentations: dict[int, list[tuple[int, Any, bool]]]
+    category: str
+    notes: tuple[str, ...]
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(path: Path, category: str = "") -> Annotations:
     """Read a COCO file and check everything but the masks.
 
+    Args:
+        path: the file.
+        category: name of the category that is the slump, where there are several; "": there is one.
+
     Raises:
-        DataError: no JSON object with the three lists, another category than `rts` with id 1, no image,
-            a repeated image id, file name or annotation id, a size that is no positive integer, an
-            annotation of an unknown image or category, or one that is a crowd region.
+        ConfigError: there is no such category.
+        DataError: no JSON object with the three lists, not one category of slumps (`rtslib.data.categories`), no
+            image, a repeated image id, file name or annotation id, a size that is no positive integer, an
+            annotation of an unknown image or category, or a crowd region drawn as polygons.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -64,19 +83,31 @@ def read_annotations(path: Path) -> Annotations:
         if not isinstance(content.get(key), list):
             found = f"{key!r} of type {_kind(content[key])}" if key in content else f"no {key!r}"
             raise DataError(path, found, f"a list {key!r}")
-    _check_categories(path, content["categories"])
+    chosen = slump_category(path, content["categories"], content["annotations"], category)
     images = _images(path, content["images"])
-    segmentations: dict[int, list[tuple[int, Any]]] = {i: [] for i in images}
+    segmentations: dict[int, list[tuple[int, Any, bool]]] = {i: [] for i in images}
     for where, number, entry in _entries(path, "annotation", content["annotations"]):
-        image = _integer(where, entry, "image_id")
+        image, label, crowd = _integer(where, entry, "image_id"), entry.get("category_id"), entry.get("iscrowd", 0)
         if image not in images:
             raise DataError(where, f"image_id {image}", "the id of a listed image")
-        if entry.get("category_id") != CATEGORY["id"] or isinstance(entry.get("category_id"), bool):
-            raise DataError(where, f"category_id {entry.get('category_id')!r}", "category 1 (rts)")
-        if entry.get("iscrowd", 0) not in (0, False):
-            raise DataError(where, f"iscrowd {entry['iscrowd']!r}", "iscrowd 0", "a crowd is no instance")
-        segmentations[image].append((number, entry.get("segmentation")))
-    return Annotations(path, images, segmentations)
+        if type(label) is not int or label not in chosen.listed:
+            raise DataError(where, f"category_id {label!r}", f"one of {sorted(chosen.listed)} as listed")
+        if label not in chosen.ids:
+            continue
+        if crowd not in (0, 1) or (crowd and not isinstance(entry.get("segmentation"), dict)):
+            raise DataError(where, f"iscrowd {crowd!r}", "iscrowd 0", "a crowd is no instance")
+        segmentations[image].append((number, entry.get("segmentation"), bool(crowd)))
+    return Annotations(path, images, segmentations, chosen.asked, (*chosen.notes, *_oddities(images, segmentations)))
+
+
+def _oddities(images: dict[int, ImageEntry], segmentations: dict[int, list[tuple[int, Any, bool]]]) -> list[str]:
+    """Return notes on crowds and on paths of another machine."""
+    crowds = sum(crowd for listed in segmentations.values() for _, _, crowd in listed)
+    foreign = sum(is_absolute(entry.file_name) for entry in images.values())
+    return [
+        *([f"{crowds} masks have iscrowd 1, as brush tools write it: each is taken as one slump."] if crowds else []),
+        *([f"{foreign} images are listed with a whole path; they were found here by its end."] if foreign else []),
+    ]
 
 
 def decode_instances(annotations: Annotations) -> tuple[dict[int, tuple[Instance, ...]], int]:
@@ -90,42 +121,23 @@ def decode_instances(annotations: Annotations) -> tuple[dict[int, tuple[Instance
 
     Raises:
         DataError: a segmentation is neither polygons nor RLE, polygons have too few or an odd count of
-            numbers, non-finite ones, or vertices far outside, or an RLE is damaged or of another size.
+            numbers, non-finite ones, or vertices far outside, an RLE is damaged or of another size, or a crowd
+            has several parts.
     """
     instances: dict[int, tuple[Instance, ...]] = {}
     dropped = 0
     for image, listed in annotations.segmentations.items():
         entry = annotations.images[image]
         found = []
-        for number, segmentation in listed:
+        for number, segmentation, crowd in listed:
             where = f"{annotations.path}, annotation {number}"
-            found.append(Instance.from_rle(_to_rle(where, segmentation, entry.height, entry.width)))
+            rle = _to_rle(where, segmentation, entry.height, entry.width)
+            if crowd:
+                _check_one_part(where, rle)
+            found.append(Instance.from_rle(rle))
         instances[image] = tuple(i for i in found if i.area)
         dropped += len(found) - len(instances[image])
     return instances, dropped
-
-
-def image_path(folder: Path, name: str, where: str, prefix: str) -> Path:
-    """Return the path of a listed image that exists.
-
-    Args:
-        folder: where the images lie.
-        name: as listed: relative to `folder`, or the same with `prefix` before it.
-        where: the listing's file and item, for errors.
-        prefix: `folder` relative to the data set's root, such as `train/images/`.
-
-    Raises:
-        DataError: the name leaves the folder, or there is no such file.
-    """
-    try:
-        path = inside(folder, name.removeprefix("./").removeprefix(prefix))
-        if ".." in path.relative_to(folder).parts:
-            raise ValueError("two names for one file")
-        if path.is_file():
-            return path
-    except (DataError, ValueError, OSError):  # a null byte, a name too long
-        raise DataError(where, f"file name {name!r}", f"the plain name of a file inside {prefix}") from None
-    raise DataError(where, f"no file {name!r} in {folder}", "every listed image to exist")
 
 
 def check_rle(where: str, rle: Any, height: int, width: int) -> dict:
@@ -236,11 +248,12 @@ def _entries(path: Path, what: str, entries: list) -> Iterator[tuple[str, int, d
         yield f"{path}, {what} {number}", number, entry
 
 
-def _check_categories(path: Path, categories: list) -> None:
-    """Check that there is the one category and no other."""
-    found = [(c.get("id"), c.get("name")) if isinstance(c, dict) else c for c in categories]
-    if found != [(CATEGORY["id"], CATEGORY["name"])] or isinstance(found[0][0], bool):
-        raise DataError(f"{path}, categories", f"{found}", "one category with id 1 and name 'rts'")
+def _check_one_part(where: str, rle: dict) -> None:
+    """Raise DataError unless nearly all pixels of a crowd hang together."""
+    labels, count = ndimage.label(decode(rle), structure=np.ones((3, 3), dtype=int))
+    sizes = np.bincount(labels.ravel())[1:]
+    if count and sizes.max() < ONE_PART * sizes.sum():
+        raise DataError(where, f"iscrowd 1 on {count} parts", "one slump", "draw each, or iscrowd 0 if they are one")
 
 
 def _integer(where: str, entry: dict, key: str, low: int = 0) -> int:

@@ -31,7 +31,7 @@ class Chip:
 
     Attributes:
         id: COCO image_id, unique in the set.
-        name: file stem, or the chip's own id in the geotiff layout.
+        name: path in the images' folder without ending, or the chip's own id in the geotiff layout.
         files: the image files that are read for it.
         height, width: px.
         group: site group where the data has one, else the source ("nitze" of train_nitze_042), else
@@ -91,6 +91,7 @@ class ChipSet:
         listings: manifests and annotation files, whose bytes go into `fingerprint`.
         id_offset: what was added to the ids of training chips, see `rtslib.data.layouts.challenge`; mostly 0.
         derived: band computed here -> bands it is computed from; what the files hold is not in it.
+        category: the class of an annotation file that was asked for, where it has several; else "".
     """
 
     root: Path
@@ -105,6 +106,7 @@ class ChipSet:
     listings: tuple[Path, ...]
     id_offset: int = 0
     derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    category: str = ""
 
     def read(self, chip: Chip) -> np.ndarray:
         """Read a chip's pixels.
@@ -129,13 +131,13 @@ class ChipSet:
     def fingerprint(self) -> str:
         """Return a SHA-256 (64 hexadecimal digits) that tells this data set from a changed one.
 
-        It covers name and size of every image file and the bytes of manifests and annotation files,
-        but no pixels, so it is quick; an image changed at equal size goes unseen.
+        It covers name and size of every image file, the bytes of manifests and annotation files, and the
+        category that was asked for, but no pixels, so it is quick; an image changed at equal size goes unseen.
 
         Raises:
             DataError: a file has gone since the set was opened.
         """
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.category.encode())
         try:
             files = {f for chip in self.chips for f in chip.files}
             for name, file in sorted((f.relative_to(self.root).as_posix(), f) for f in files):
@@ -163,7 +165,7 @@ class ChipSet:
         for chip in self.labelled() if chips is None else chips:
             if not chip.labelled:
                 raise DataError(chip.files[0], "a chip without labels", "chips whose instances are known")
-            name = chip.files[0].name
+            name = chip.name + chip.files[0].suffix
             image = {"id": chip.id, "file_name": name, "height": chip.height, "width": chip.width}
             out["images"].append(image)
             for i in self.instances[chip.id]:

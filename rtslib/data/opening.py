@@ -13,29 +13,35 @@ from rtslib.data.layouts.challenge import open_challenge
 from rtslib.data.layouts.coco import open_coco
 from rtslib.data.layouts.geotiff import open_geotiff
 from rtslib.data.layouts.plain import open_plain
-from rtslib.errors import DataError
+from rtslib.errors import ConfigError, DataError
 
 
 class Layout(NamedTuple):
-    """How a layout is known (paths that must all exist, one that must not), said to a person, and opened."""
+    """How a layout is known (paths that must all exist, one that must not), said to a person, and opened; a layout with
+    `categories` is opened with the name of one, too."""
 
     marks: tuple[str, ...]
     said: str
-    opener: Callable[[Path], ChipSet]
+    opener: Callable[..., ChipSet]
     unless: tuple[str, ...] = ()
+    categories: bool = False
 
 
 _MARKS = ("instances.json", "chips.csv", "metadata/band_names.json")
 
 LAYOUTS = {
-    "challenge": Layout(("metadata/band_names.json",), "metadata/band_names.json (challenge release)", open_challenge),
-    "coco": Layout(("images", "instances.json"), "images/ with instances.json (RGB and COCO)", open_coco),
+    "challenge": Layout(
+        ("metadata/band_names.json",), "metadata/band_names.json (challenge release)", open_challenge, categories=True
+    ),
+    "coco": Layout(
+        ("images", "instances.json"), "images/ with instances.json (RGB and COCO)", open_coco, categories=True
+    ),
     "plain": Layout(("images",), "images/ alone (RGB without labels)", open_plain, unless=_MARKS),
     "geotiff": Layout(("chips.csv",), "chips.csv (co-registered GeoTIFFs)", open_geotiff),
 }
 
 
-def open_chips(folder: str | Path) -> ChipSet:
+def open_chips(folder: str | Path, category: str = "") -> ChipSet:
     """Open a folder of chips, finding out its layout.
 
     Structure is checked here, for every chip: manifests, annotations, that files exist and have the
@@ -43,8 +49,10 @@ def open_chips(folder: str | Path) -> ChipSet:
 
     Args:
         folder: the data set's root.
+        category: the class of its COCO file that is the slump; needed where there are several.
 
     Raises:
+        ConfigError: there is no such category, or the layout has none.
         DataError: the folder is of none of the layouts, looks like two, or breaks its layout's rules.
     """
     root = Path(folder)
@@ -59,4 +67,8 @@ def open_chips(folder: str | Path) -> ChipSet:
         what = "marks of more than one layout: " + " and ".join(layout.said for layout in found)
         expected = "; ".join(layout.said for layout in LAYOUTS.values())
         raise DataError(root, what if found else "none of the known layouts", f"one of: {expected}")
-    return found[0].opener(root)
+    if not category:
+        return found[0].opener(root)
+    if not found[0].categories:
+        raise ConfigError(f"{root} has no COCO file with a category {category!r}: it is {found[0].said}")
+    return found[0].opener(root, category)

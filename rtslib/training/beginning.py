@@ -20,12 +20,16 @@ def prepared(recipe: Recipe) -> tuple[Config, dict[str, list[Chip]]]:
     """Return the recipe's knobs with the statistics of its training side, not calibrated, and its chips by side.
 
     Raises:
-        TrainingError: the training side is empty. DataError: a chip cannot be read, or a modality has no valid pixel.
+        TrainingError: the training side is empty, or has no slump. DataError: a chip cannot be read, or a modality has
+            no valid pixel.
     """
     sides = {side: set(rows["chip"]) for side, rows in recipe.split.groupby("side")}
     chips = {side: [c for c in recipe.chipset.chips if c.id in ids] for side, ids in sides.items()}
     if not chips.get("train"):
         raise TrainingError(f"{recipe.chipset.root}: the split has no training chips")
+    if not any(recipe.chipset.instances.get(c.id) for c in chips["train"]):
+        found = f"none of {len(chips['train'])} training chips has a slump"
+        raise TrainingError(f"{recipe.chipset.root}: {found}: add chips with annotations, or another split")
     uncalibrated = recipe.config.updated(temperature=1.0, score_shift=0.0)  # a run's config has its calibration
     return with_statistics(uncalibrated, recipe.chipset, chips["train"]), chips
 

@@ -402,7 +402,7 @@ def test_messages_stay_on_one_line(capsys, monkeypatch):
     import rtslib.data.opening
 
     def broken(error):
-        def open_chips(_):
+        def open_chips(*_):
             raise error
 
         monkeypatch.setattr(rtslib.data.opening, "open_chips", open_chips)
@@ -423,9 +423,9 @@ def test_json_alone_goes_to_standard_output(capsys, data, monkeypatch):
 
     real = open_chips
 
-    def chatty(folder):
+    def chatty(folder, category):
         print("opening")
-        return real(folder)
+        return real(folder, category)
 
     monkeypatch.setattr(rtslib.data.opening, "open_chips", chatty)
     code, out, err = call(capsys, "info", data, "--json")
@@ -442,9 +442,10 @@ def test_help_is_quick_and_has_a_line_for_every_command():
     done = shell("--help")
     assert done.returncode == 0 and time.monotonic() - started < 2
     lines = done.stdout.split("Commands:")[1].strip().splitlines()
-    assert [line.split()[0] for line in lines] == (
-        "synth info split validate train predict evaluate challenge map review arts figures workbook benchmark".split()
-    )
+    assert [line.split()[0] for line in lines] == [
+        *"synth info split validate doctor train predict evaluate challenge distill".split(),
+        *"map review arts figures workbook benchmark".split(),
+    ]
     assert all(line.strip().endswith(".") and not line.endswith("...") for line in lines)
 
 

@@ -105,6 +105,8 @@ HEADER = "image_id,file_name,height,width\n"
 CHALLENGE = {
     "band order": (
         write("metadata/band_names.json", BANDS), "band_names.json", "'blue', 'nir'", "'blue', 'ndvi'"),
+    "raw elevation": (
+        write("metadata/band_names.json", BANDS.replace("relative_", "")), "band_names.json", "'elevation'", "'ndvi'"),
     "band count": (write("metadata/band_names.json", '["red"]'), "band_names.json", "['red']", "'ndwi'"),
     "band names no list": (write("metadata/band_names.json", "7"), "band_names.json", "bands 7", "'red'"),
     "band names no JSON": (
@@ -233,12 +235,19 @@ COCO_FILE = {
     "no images": (content(lambda c: c.update(images=[], annotations=[])), COCO, "no images", "at least one"),
     "unknown category listed": (
         content(lambda c: c["categories"].append({"id": 2, "name": "lake"})), "instances.json, categories",
-        "(2, 'lake')", "one category with id 1 and name 'rts'"),
-    "category of another name": (
-        content(lambda c: c["categories"][0].update(name="slump")),
-        "categories", "(1, 'slump')", "name 'rts'"),
-    "unknown category used": (first(category_id=2), ONE, "category_id 2", "category 1 (rts)"),
-    "no category used": (first(category_id=None), ONE, "category_id None", "category 1 (rts)"),
+        "2: 'rts' (3 annotations), 'lake' (0 annotations)", "one"),
+    "category without a name": (
+        content(lambda c: c["categories"][0].pop("name")), "category at position 0", "'id': 1", "and a name"),
+    "category id no integer": (
+        content(lambda c: c["categories"][0].update(id="1")), "category at position 0", "'id': '1'", "whole number"),
+    "category id a truth value": (
+        content(lambda c: c["categories"][0].update(id=True)), "category at position 0", "True", "whole number"),
+    "category id twice": (
+        content(lambda c: c["categories"].append({"id": 1, "name": "b"})), "position 1", "id 1 a second time", "once"),
+    "no category": (content(lambda c: c.update(categories=[])), "instances.json, categories", "0: none", "one"),
+    "unknown category used": (first(category_id=2), ONE, "category_id 2", "one of [1]"),
+    "no category used": (first(category_id=None), ONE, "category_id None", "one of [1]"),
+    "category used by a truth value": (first(category_id=True), ONE, "category_id True", "one of [1]"),
     "image id twice": (
         content(lambda c: c["images"][1].update(id=1)),
         "image at position 1", "id 1 a second time", "image id once"),

@@ -2,8 +2,8 @@
 
     metadata/band_names.json                       the eight band names, in array order
     metadata/train_manifest.csv, test_manifest.csv image_id, file_name, height, width[, group, ...]
-    train/images/*.npz                             one array `image`, H x W x 8 (HWC)
-    train/annotations/instances_train.json         COCO, compressed RLE, category rts
+    train/images/*.npz                             one array `image`, H x W x 8 (HWC); folders as in layout (b)
+    train/annotations/instances_train.json         COCO, compressed RLE, category rts (`rtslib.data.categories`)
     test/images/*.npz                              the same without labels; the test part may be missing
 
 Type and shape of every chip are checked when the folder is opened, values when a chip is read (`rtslib.data.npz`).
@@ -20,8 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtslib.bands import CHALLENGE_BANDS
-from rtslib.data.annotations import Annotations, decode_instances, image_path, read_annotations
-from rtslib.data.chips import Chip, ChipSet, Instance, source_of
+from rtslib.data.annotations import Annotations, decode_instances, read_annotations
+from rtslib.data.chips import Chip, ChipSet, Instance
+from rtslib.data.imagepaths import image_path
+from rtslib.data.layouts.sites import names_in, site_groups
 from rtslib.data.npz import check_npz, read_npz
 from rtslib.errors import DataError, one_line
 from rtslib.files import read_json
@@ -39,7 +41,7 @@ class _Part:
     notes: list[str]
 
 
-def open_challenge(root: Path) -> ChipSet:
+def open_challenge(root: Path, category: str = "") -> ChipSet:
     """Open a release folder; `rtslib.data.opening.open_chips` calls this.
 
     Raises:
@@ -50,12 +52,13 @@ def open_challenge(root: Path) -> ChipSet:
     band_file = root / "metadata" / "band_names.json"
     _check_band_names(band_file)
     train = _read_part(root, "train")
-    annotations = read_annotations(root / "train" / "annotations" / "instances_train.json")
+    annotations = read_annotations(root / "train" / "annotations" / "instances_train.json", category)
     _check_against_manifest(annotations, train, root / "train" / "images")
     instances, dropped = decode_instances(annotations)
     has_test = (root / "metadata" / "test_manifest.csv").exists() or (root / "test").exists()
     test = _read_part(root, "test") if has_test else _Part([], False, [], ["The folder has no test part."])
     train, instances, offset, notes = _unique_ids(train, test, instances)
+    notes += annotations.notes
     if dropped:
         notes.append(f"{dropped} annotations cover no pixel and are left out.")
     return ChipSet(
@@ -64,6 +67,7 @@ def open_challenge(root: Path) -> ChipSet:
         instances=instances, dropped_instances=dropped, has_groups=train.has_groups,
         notes=tuple(train.notes + test.notes + notes), reader=read_npz,
         listings=(band_file, annotations.path, *train.listings, *test.listings), id_offset=offset,
+        category=annotations.category,
     )  # fmt: skip
 
 
@@ -78,7 +82,11 @@ def _check_band_names(path: Path) -> None:
     if isinstance(content, dict) and all(k.isdecimal() for k in content):
         content = [content[k] for k in sorted(content, key=int)]
     if content != list(CHALLENGE_BANDS):
-        raise DataError(path, f"bands {content!r}", f"{list(CHALLENGE_BANDS)} in this order")
+        raw = isinstance(content, list) and "elevation" in content
+        fix = (
+            "npz chips have no pixel size to derive relative elevation by: take GeoTIFFs, layout geotiff" if raw else ""
+        )
+        raise DataError(path, f"bands {content!r}", f"{list(CHALLENGE_BANDS)} in this order", fix)
 
 
 def _read_part(root: Path, part: str) -> _Part:
@@ -87,6 +95,7 @@ def _read_part(root: Path, part: str) -> _Part:
     rows, columns = _read_manifest(manifest)
     chips: dict[int, Chip] = {}
     files: set[Path] = set()
+    given = "group" in columns
     for line, row in rows:
         where = f"{manifest}, line {line}"
         number, height, width = (_integer(where, row, key) for key in ("image_id", "height", "width"))
@@ -95,16 +104,21 @@ def _read_part(root: Path, part: str) -> _Part:
             found = f"image_id {number}" if number in chips else f"file_name {row['file_name']!r}"
             raise DataError(where, f"{found} a second time", "each image listed once")
         check_npz(path, height, width)
-        group = row["group"].strip() if "group" in columns else source_of(path.stem)
-        if not group:
+        group = row["group"].strip() if given else ""
+        if given and not group:
             raise DataError(where, "no group", "a group for every image, or no column of that name")
         files.add(path)
-        chips[number] = Chip(number, path.stem, (path,), height, width, group, part, labelled=part == "train")
+        (name,) = names_in(folder, [path])
+        chips[number] = Chip(number, name, (path,), height, width, group, part, labelled=part == "train")
     if part == "train" and not chips:
         raise DataError(manifest, "no rows", "at least one training image")
-    extra = len(set(folder.glob("*.npz")) - files)
+    extra = len(set(folder.rglob("*.npz")) - files)
     notes = [f"{extra} npz files in {part}/images are not in the manifest and are left out."] if extra else []
-    return _Part(list(chips.values()), "group" in columns, [manifest], notes)
+    if not given:
+        groups, given, said = site_groups(folder, [c.name for c in chips.values()])
+        chips = {c.id: replace(c, group=group) for c, group in zip(chips.values(), groups)}
+        notes += said if part == "train" else []
+    return _Part(list(chips.values()), given, [manifest], notes)
 
 
 def _read_manifest(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
@@ -145,8 +159,8 @@ def _check_against_manifest(annotations: Annotations, train: _Part, folder: Path
         if number not in chips:
             raise DataError(where, "an image that train_manifest.csv lacks", "the same images in both")
         chip = chips[number]
-        found = (entry.height, entry.width, path.name)
-        expected = (chip.height, chip.width, chip.files[0].name)
+        found = (entry.height, entry.width, path.relative_to(folder).as_posix())
+        expected = (chip.height, chip.width, chip.files[0].relative_to(folder).as_posix())
         if found != expected:
             raise DataError(where, f"height, width, file {found}", f"{expected} as in train_manifest.csv")
     missing = sorted(set(chips) - set(annotations.images))

@@ -1,96 +1,90 @@
 """Layout (b): RGB images and one COCO annotation file.
 
-    images/*.jpg, *.jpeg, *.png    8-bit RGB chips of any size
-    instances.json                 COCO, category rts; polygons or RLE (`rtslib.data.annotations`)
+    images/*.jpg, *.jpeg, *.png    RGB chips of any size, all of 8 or all of 16 bits (`rtslib.data.images`)
+    images/SITE/*                  or in folders, one a site (`rtslib.data.layouts.sites`)
+    instances.json                 COCO, one category; polygons or RLE (`rtslib.data.annotations`)
 
 Such is the Cyber2A teaching set of 756 Maxar chips (Yang et al. 2023, doi 10.1016/j.rse.2023.113495). The
-bands are red, green and blue as 8-bit counts, all pixels valid. Instances stay as drawn; one that
+bands are red, green and blue as counts, all pixels valid. Instances stay as drawn; one that
 covers no pixel is left out and counted.
 """
 
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from rtslib.data.annotations import decode_instances, image_path, read_annotations
-from rtslib.data.chips import Chip, ChipSet, source_of
-from rtslib.errors import DataError, one_line
+from rtslib.data.annotations import decode_instances, read_annotations
+from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.imagepaths import image_path
+from rtslib.data.images import SUFFIXES, Header, is_turned, read_header, read_rgb
+from rtslib.data.layouts.sites import names_in, site_groups
+from rtslib.errors import DataError
 
 BANDS = ("red", "green", "blue")
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def open_coco(root: Path) -> ChipSet:
+def open_coco(root: Path, category: str = "") -> ChipSet:
     """Open a folder with images/ and instances.json; `rtslib.data.opening.open_chips` calls this.
 
     Raises:
         DataError: the annotation file breaks a rule of `rtslib.data.annotations`, or an image is missing, listed
-            twice, not RGB with 8 bits, or of another size than listed.
+            twice, none of `rtslib.data.images`, of another size than listed, of other bits than the first, or in no
+            site's folder where others are.
     """
-    root = Path(root)
-    annotations = read_annotations(root / "instances.json")
-    chips: list[Chip] = []
-    files: set[Path] = set()
+    folder = root / "images"
+    annotations = read_annotations(root / "instances.json", category)
+    files: dict[Path, Header] = {}
+    turned = as_stored = 0
     for number, entry in sorted(annotations.images.items()):
         where = f"{annotations.path}, image {number}"
-        path = image_path(root / "images", entry.file_name, where, "images/")
+        path = image_path(folder, entry.file_name, where, "images/")
         if path in files:
             raise DataError(where, f"file_name {entry.file_name!r} a second time", "each file listed once")
-        check_header(path, entry.height, entry.width)
-        files.add(path)
-        group = source_of(path.stem)
-        chips.append(Chip(number, path.stem, (path,), entry.height, entry.width, group, "train", labelled=True))
+        header = files[path] = read_header(path)
+        turns = is_turned(path, header, (entry.height, entry.width))
+        turned += turns
+        as_stored += header.orientation > 1 and not turns
+    check_bits(files)
+    names = names_in(folder, list(files))
+    groups, known, notes = site_groups(folder, names)
+    chips = [
+        Chip(number, name, (path,), entry.height, entry.width, group, "train", labelled=True)
+        for (number, entry), path, name, group in zip(sorted(annotations.images.items()), files, names, groups)
+    ]
     instances, dropped = decode_instances(annotations)
-    notes = [f"{dropped} annotations cover no pixel and are left out."] if dropped else []
-    extra = {p for p in (root / "images").iterdir() if p.suffix.lower() in SUFFIXES} - files
-    if extra:
+    notes = [*annotations.notes, *notes]
+    if turned:
+        notes.append(f"{turned} images are turned by their EXIF orientation: so they have the listed size.")
+    if as_stored:
+        notes.append(
+            f"{as_stored} images are not turned by their EXIF orientation: unturned they have the listed size."
+        )
+    if dropped:
+        notes.append(f"{dropped} annotations cover no pixel and are left out.")
+    if extra := set(images_in(folder)) - set(files):
         notes.append(f"{len(extra)} images in images/ are not in instances.json and are left out.")
     return ChipSet(
         root=root, layout="coco", bands=BANDS, chips=tuple(chips), instances=instances,
-        dropped_instances=dropped, notes=tuple(notes), has_groups=False, reader=read_image,
-        listings=(annotations.path,),
+        dropped_instances=dropped, notes=tuple(notes), has_groups=known, reader=read_listed,
+        listings=(annotations.path,), category=annotations.category,
     )  # fmt: skip
 
 
-def read_image(chip: Chip) -> np.ndarray:
-    """Read one image.
-
-    Returns:
-        float32 (3, H, W): red, green, blue counts from 0 to 255.
-
-    Raises:
-        DataError: the file is damaged or has changed since the folder was opened.
-    """
-    path = chip.files[0]
-    check_header(path, chip.height, chip.width)
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image)
-    except Exception as e:  # damaged bytes make Pillow's readers raise many kinds
-        found = f"pixels that cannot be read ({one_line(e)})"
-        raise DataError(path, found, "a whole image", "copy or download it again") from e
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
+def read_listed(chip: Chip) -> np.ndarray:
+    """Read an image of a listed size: float32 (3, H, W) counts. Raises DataError as `rtslib.data.images.read_rgb`."""
+    return read_rgb(chip.files[0], (chip.height, chip.width))
 
 
-def check_header(path: Path, height: int, width: int) -> None:
-    """Check format, mode and size (px) of an image without decoding it. Raises DataError."""
-    try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
-            mode, size = image.mode, (image.height, image.width)
-    except Exception as e:  # as in read_image
-        raise DataError(path, f"no readable image ({one_line(e)})", "a JPEG or PNG file") from e
-    if mode != "RGB":
-        raise DataError(path, f"an image of mode {mode}", "8-bit RGB", f"convert it: {_fix(mode)}")
-    if size != (height, width):
-        found = f"{size[0]} x {size[1]} px (height x width)"
-        raise DataError(path, found, f"{height} x {width} px as listed")
+def images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder and the folders in it, by name."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def _fix(mode: str) -> str:
-    """Say how an image of another mode becomes RGB."""
-    if mode in ("RGBA", "LA", "PA"):
-        return "drop the alpha band, in Pillow image.convert('RGB')"
-    if mode == "L" or mode.startswith(("I", "F")):
-        return "one band is not colour; bring all three, scaled to 0-255"
-    return "in Pillow image.convert('RGB')"
+def check_bits(files: dict[Path, Header]) -> None:
+    """Raise DataError unless all images have the bits a band of the first: 8-bit counts are none of 16 bits."""
+    first = next(iter(files))
+    for path, header in files.items():
+        if header.bits != files[first].bits:
+            raise DataError(
+                path, f"{header.bits} bits a band", f"{files[first].bits} as {first.name}", "save all alike"
+            )
