@@ -443,8 +443,9 @@ def test_help_is_quick_and_has_a_line_for_every_command():
     assert done.returncode == 0 and time.monotonic() - started < 2
     lines = done.stdout.split("Commands:")[1].strip().splitlines()
     assert [line.split()[0] for line in lines] == (
-        "synth info split validate train predict evaluate challenge map review arts figures workbook benchmark".split()
-    )
+        "synth chips info split validate train predict evaluate challenge prepare-challenge submit map review arts "
+        "figures workbook benchmark"
+    ).split()
     assert all(line.strip().endswith(".") and not line.endswith("...") for line in lines)
 
 
