@@ -145,16 +145,16 @@ def validate(
 def _say_cut(out: Path, counts: dict[str, int]) -> None:
     """Print what a cut gave, and note what has to be known about it."""
     said = {
-        "no_data": "places have no data", "only_small_pieces": "places show only pieces of slumps, under 10 px",
-        "void_colour": "places lack colour somewhere, which this layout cannot hold",
+        "no_data": "places without data", "only_small_pieces": "places with pieces of slumps under 10 px alone",
+        "void_colour": "places that lack colour somewhere, for which this layout has no nodata",
     }  # fmt: skip
     for reason, text in said.items():
         if counts.get(reason):
-            note(f"{counts[reason]} {text}: they became no chips")
+            note(f"{text}, which became no chips: {counts[reason]}")
     if counts["off_chips"]:
-        note(f"{counts['off_chips']} slumps of the truth are on no chip")
+        note(f"slumps of the truth that are on no chip: {counts['off_chips']}")
     if counts["groups"] < 3:
-        note(f"there are {counts['groups']} site groups, and training splits by group into three sides: a smaller "
+        note(f"site groups: {counts['groups']}, and training splits by group into three sides: a smaller "
              "--group-by KM makes more")  # fmt: skip
     print("{0}: {chips} chips, {with_slumps} with slumps, {beside} beside, {away} away from them, in {groups} groups; "
           "{slumps} slumps on them, {cut} of these cut".format(out, **counts))  # fmt: skip

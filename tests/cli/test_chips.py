@@ -61,7 +61,7 @@ def test_files_of_several_crss_become_a_set(capsys, files):
 
 def test_few_groups_and_slumps_off_chips_are_noted(capsys, files):
     code, _, notes = call(capsys, files, *GOOD, "--group-by", "source", "--keep-empty", 0, "--aoi", "slumps.gpkg")
-    assert code == 0 and len(notes) == 1 and "there are 1 site groups" in notes[0]
+    assert code == 0 and len(notes) == 1 and "site groups: 1," in notes[0]
 
 
 @pytest.mark.parametrize(
