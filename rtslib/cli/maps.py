@@ -218,5 +218,8 @@ def _totals(out: Path) -> str:
         kind, said = "", "by their scores alone, nothing known of those missed, right are"
     names = ("count", "count_low", "count_high") if kind else ("expected_count", "count_low", "count_high")
     count, least, most = (t[kind + name] for name in names)
-    area, low, high = (t[kind + k] / 1e4 for k in ("area_m2" if kind else "expected_area_m2", "area_low", "area_high"))
-    return f"{said} {count:.0f} (95 %: {least:.0f} to {most:.0f}), {area:.2f} ha ({low:.2f} to {high:.2f})"
+    counted = f"{said} {count:.0f} (95 %: {least:.0f} to {most:.0f})"
+    areas = [t[kind + k] for k in ("area_m2" if kind else "expected_area_m2", "area_low", "area_high")]
+    if None in areas:
+        return f"{counted}, of an area that a ledger of chips does not tell"
+    return "{}, {:.2f} ha ({:.2f} to {:.2f})".format(counted, *(a / 1e4 for a in areas))

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
-from rtslib.figures.charts import OKABE_ITO
 from rtslib.figures.scenes import TRUTH_COLOUR
+from rtslib.figures.style import PALETTE
 
 
 def cut_figure(chips: str | Path, truth: gpd.GeoDataFrame, area: shapely.Geometry | None = None) -> Figure:
@@ -28,7 +28,7 @@ def cut_figure(chips: str | Path, truth: gpd.GeoDataFrame, area: shapely.Geometr
     height = min(max(7 * (top - bottom) / (right - left), 3), 12)
     figure = Figure(figsize=(8.5, height + 0.8), dpi=150, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
-    colours = dict(zip(sorted(set(frame["group"])), cycle(OKABE_ITO)))
+    colours = dict(zip(sorted(set(frame["group"])), cycle(PALETTE)))
     for (group, has), part in frame.groupby(["group", frame["slumps"] > 0]):
         outlines = [shapely.get_coordinates(square) for square in part.geometry]
         fill = {"facecolor": colours[group], "alpha": 0.55} if has else {"facecolor": "none"}

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.models import TINY_KNOBS
 from rtslib.cli.main import main
+from rtslib.cli.maps import _totals
 from rtslib.data.opening import open_chips
 from rtslib.synthetic.own import write_own_files
 from rtslib.training.runs import Run
@@ -36,3 +37,14 @@ def test_four_commands_lead_from_files_to_a_judged_map(tmp_path, capsys):
     assert main(["evaluate", *judged]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["detections"] == len(mapped) and scores["known"] >= 1
+
+
+def test_totals_are_said_where_the_ledger_tells_no_area(tmp_path):
+    """A run's own ledger is of chips: it tells how many slumps there are, not how large they are."""
+    said = {"ground_count": 9, "ground_count_low": 4, "ground_count_high": 20, "recall": 0.4, "ground_area_m2": None,
+            "ground_area_low": None, "ground_area_high": None}  # fmt: skip
+    (tmp_path / "totals.json").write_text(json.dumps(said))
+    assert _totals(tmp_path).endswith("there are 9 (95 %: 4 to 20), of an area that a ledger of chips does not tell")
+    known = {"ground_area_m2": 50_000, "ground_area_low": 20_000, "ground_area_high": 90_000}
+    (tmp_path / "totals.json").write_text(json.dumps(said | known))
+    assert _totals(tmp_path).endswith("there are 9 (95 %: 4 to 20), 5.00 ha (2.00 to 9.00)")
