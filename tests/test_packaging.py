@@ -143,7 +143,7 @@ def test_notebook_sources_are_clean(path):
 
 
 def test_notebooks_are_numbered_without_gaps():
-    assert [p.name[:3] for p in NOTEBOOKS] == [f"{i:02d}_" for i in range(1, len(NOTEBOOKS) + 1)]
+    assert [p.name[:3] for p in NOTEBOOKS] == [f"{i:02d}_" for i in range(len(NOTEBOOKS))]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess:

@@ -23,6 +23,15 @@ app = typer.Typer(
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
 Category = Annotated[str, typer.Option("--category", metavar="NAME", help="Class of its COCO file, if there are more.")]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source", metavar="FILE[=BAND,...]", help="Rasters, each on its own grid; that of the first one is used."
+    ),
+]
+Crs = Annotated[str, typer.Option(help="With --pixel-size: a grid of its own, such as EPSG:3413.")]
+PixelSize = Annotated[float | None, typer.Option(help="In map units of --crs.")]
+Aoi = Annotated[Path | None, typer.Option("--aoi", metavar="FILE", help="Polygons of the area of interest.")]
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
 Tta = Annotated[bool, typer.Option("--tta", help="See each chip or window turned and mirrored, too: 8 times the time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

@@ -1,12 +1,24 @@
-"""Commands on chips: `synth`, `info`, `split`, `validate`."""
+"""Commands on chips: `synth`, `chips`, `info`, `split`, `validate`."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rtslib.cli.app import Category, Data, Json, app, fail, note, quiet_stdout
+from rtslib.cli.app import (
+    Category,
+    Crs,
+    Data,
+    Json,
+    PixelSize,
+    Sources,
+    app,
+    fail,
+    note,
+    progress_on_stderr,
+    quiet_stdout,
+)
 from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,6 +38,47 @@ def synth(
 
     write_challenge(out, chips, size, seed, test_chips=test_chips)
     print(f"{out}: {chips} training and {test_chips} test chips of {size} x {size} px")
+
+
+@app.command()
+def chips(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the chip set, new or empty.")],
+    truth: Annotated[Path, typer.Option(metavar="FILE", help="Polygons of all known slumps.")],
+    source: Sources = None,
+    crs: Crs = "",
+    pixel_size: PixelSize = None,
+    aoi: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="Polygons where slumps were looked for; chips have no data outside.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Of the truth's file, if it has several.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help='Slumps to take, such as "year = 2023".')] = None,
+    size: Annotated[int, typer.Option(min=16, max=4096, help="Side of a chip, px.")] = 256,
+    overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring chips, px.")] = 0,
+    keep_empty: Annotated[float, typer.Option(
+        min=0, max=1, help="Share of the chips without slumps that is kept, beside slumps and away from them.")] = 0.2,
+    group_by: Annotated[str, typer.Option(
+        metavar="KM|FIELD|source", help="Site groups: squares of so many km, a field of the truth, or the image;"
+        " default: squares of four chips a side.")] = "",
+    layout: Annotated[Literal["geotiff", "challenge"], typer.Option(help="Of the folder.")] = "geotiff",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a cut that was stopped.")] = False,
+) -> None:  # fmt: skip
+    """Cut rasters and known slumps into chips to train on."""
+    from rtslib.cli.maps import area_of
+    from rtslib.data.cutting.cutter import cut_chips
+    from rtslib.data.cutting.request import Options, Request, read_truth
+    from rtslib.data.region import open_region
+    from rtslib.figures.cut import cut_figure
+    from rtslib.files import whole
+
+    if not source:
+        raise ConfigError("give one or more --source")
+    region = open_region(source, crs=crs or None, pixel_size=pixel_size)
+    area = None if aoi is None else area_of(aoi, region.crs)
+    known = read_truth(str(truth), region.crs, layer, where)
+    options = Options(size, overlap, keep_empty, group_by, layout)
+    counts = cut_chips(Request(region, known, options, area), out, resume, progress_on_stderr)
+    with whole(out / "chips.png") as part:
+        cut_figure(out / "chips.gpkg", known, area).savefig(part)
+    _say_cut(out, counts)
 
 
 @app.command()
@@ -106,6 +159,24 @@ def validate(
     if found:
         raise typer.Exit(2)
     print(f"{file}: valid, {len(read_json(file))} instances")
+
+
+def _say_cut(out: Path, counts: dict[str, int]) -> None:
+    """Print what a cut gave, and note what has to be known about it."""
+    said = {
+        "no_data": "places without data", "only_small_pieces": "places with pieces of slumps under 10 px alone",
+        "void_colour": "places that lack colour somewhere, for which this layout has no nodata",
+    }  # fmt: skip
+    for reason, text in said.items():
+        if counts.get(reason):
+            note(f"{text}, which became no chips: {counts[reason]}")
+    if counts["off_chips"]:
+        note(f"slumps of the truth that are on no chip: {counts['off_chips']}")
+    if counts["groups"] < 3:
+        note(f"site groups: {counts['groups']}, and training splits by group into three sides: a smaller "
+             "--group-by KM makes more")  # fmt: skip
+    print("{0}: {chips} chips, {with_slumps} with slumps, {beside} beside, {away} away from them, in {groups} groups; "
+          "{slumps} slumps on them, {cut} of these cut".format(out, **counts))  # fmt: skip
 
 
 def _describe(chipset: "ChipSet") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtslib.cli.app import RunFolder, Tta, app, note, note_turned, progress_on_stderr
+from rtslib.cli.app import Aoi, Crs, PixelSize, RunFolder, Sources, Tta, app, note, note_turned, progress_on_stderr
 from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,12 +24,11 @@ MapFolder = Annotated[Path, typer.Argument(metavar="MAP", help="Folder of a fini
 def map_(
     run: RunFolder,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for polygons, figure and map.")],
-    scene: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of GeoTIFFs on one grid.")] = None,
-    source: Annotated[list[str] | None, typer.Option(
-        metavar="FILE[=BAND,...]", help="Or rasters, each on its own grid; that of the first one is used.")] = None,
-    crs: Annotated[str, typer.Option(help="With --pixel-size: a grid of its own, such as EPSG:3413.")] = "",
-    pixel_size: Annotated[float | None, typer.Option(help="In map units of --crs.")] = None,
-    aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="Polygons of the area of interest.")] = None,
+    scene: Annotated[Path | None, typer.Option(metavar="DIR", help="GeoTIFFs on one grid; or --source.")] = None,
+    source: Sources = None,
+    crs: Crs = "",
+    pixel_size: PixelSize = None,
+    aoi: Aoi = None,
     window: Annotated[int, typer.Option(min=1, help="Side of a window, px.")] = 256,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring windows, px: a large slump.")] = 64,
     score: Annotated[float | None, typer.Option(
@@ -59,7 +58,7 @@ def map_(
         note_turned(config)
         config = config.updated(tta=True)
     place = _place(scene, source or [], crs, pixel_size)
-    area = None if aoi is None else _area(aoi, place.stack.crs)
+    area = None if aoi is None else area_of(aoi, place.stack.crs)
     _check_bands(place, config, refuse=bool(source))
     least, known = _evidence(made, score, ledger)
     options = Options(window, overlap, least, batch_size=batch_size, block=block, probability=probability)
@@ -131,7 +130,7 @@ def score_map(
     pred = read_map(found)
     known = read_polygons(truth, pred.crs)
     if aoi is not None:
-        area = _area(aoi, pred.crs)
+        area = area_of(aoi, pred.crs)
         pred, known = (frame[frame.intersects(area)].reset_index(drop=True) for frame in (pred, known))
     scores = evaluate_map(pred, known, least=least)
     if ledger is not None:
@@ -180,7 +179,7 @@ def _place(scene: Path | None, sources: list[str], crs: str, pixel_size: float |
     return Scene(Path(region.files[0]).parent, region, None)
 
 
-def _area(aoi: Path, crs: Any) -> "shapely.Geometry":
+def area_of(aoi: Path, crs: Any) -> "shapely.Geometry":
     """Return the union of the polygons of a file, in a CRS."""
     from rtslib.data.scenes import read_polygons
 
@@ -219,5 +218,8 @@ def _totals(out: Path) -> str:
         kind, said = "", "by their scores alone, nothing known of those missed, right are"
     names = ("count", "count_low", "count_high") if kind else ("expected_count", "count_low", "count_high")
     count, least, most = (t[kind + name] for name in names)
-    area, low, high = (t[kind + k] / 1e4 for k in ("area_m2" if kind else "expected_area_m2", "area_low", "area_high"))
-    return f"{said} {count:.0f} (95 %: {least:.0f} to {most:.0f}), {area:.2f} ha ({low:.2f} to {high:.2f})"
+    counted = f"{said} {count:.0f} (95 %: {least:.0f} to {most:.0f})"
+    areas = [t[kind + k] for k in ("area_m2" if kind else "expected_area_m2", "area_low", "area_high")]
+    if None in areas:
+        return f"{counted}, of an area that a ledger of chips does not tell"
+    return "{}, {:.2f} ha ({:.2f} to {:.2f})".format(counted, *(a / 1e4 for a in areas))

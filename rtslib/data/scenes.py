@@ -20,7 +20,7 @@ from rtslib.data import masks
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.grids import Grid, open_raster
 from rtslib.data.rasters import Stack, open_stack
-from rtslib.errors import DataError
+from rtslib.errors import DataError, one_line
 from rtslib.files import new_folder, whole
 
 #: File with the known slumps of a scene, and its layer.
@@ -60,8 +60,16 @@ def open_scene(folder: str | Path) -> Scene:
     return Scene(folder, stack, read_polygons(truth, stack.crs) if truth.exists() else None)
 
 
-def read_polygons(path: str | Path, crs: object) -> gpd.GeoDataFrame:
-    """Read the first layer of a vector file as valid polygons in `crs`, with an index from 0.
+def read_polygons(
+    path: str | Path, crs: object, layer: str | None = None, where: str | None = None
+) -> gpd.GeoDataFrame:
+    """Read a layer of a vector file as valid polygons in `crs`, with an index from 0.
+
+    Args:
+        path: what GDAL reads.
+        crs: of the polygons returned.
+        layer: its name; None takes the first.
+        where: SQL condition on its rows (OGR SQL), such as "year = 2023"; None takes all.
 
     Raises:
         DataError: unreadable, without CRS, or with geometries other than polygons.
@@ -69,7 +77,9 @@ def read_polygons(path: str | Path, crs: object) -> gpd.GeoDataFrame:
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
-        frame = gpd.read_file(path)
+        frame = gpd.read_file(path, layer=layer, where=where)
+    except ValueError as e:  # pyogrio's, for SQL that it cannot use
+        raise DataError(path, f"no rows where {where!r} can be asked for: {one_line(e)}", "a condition in SQL") from e
     except (DataSourceError, DataLayerError) as e:
         raise DataError(path, f"no readable vector file: {' '.join(str(e).split())}", "polygons") from e
     if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:

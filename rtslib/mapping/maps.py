@@ -27,13 +27,14 @@ import pandas as pd
 import shapely
 
 from rtslib.config import Config
+from rtslib.data.inputs import differences
 from rtslib.data.rasters import Stack
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, sha256, whole, write_json
 from rtslib.mapping import seams
 from rtslib.mapping.ground import ground_totals, in_m2
 from rtslib.mapping.judging import run_blocks
-from rtslib.mapping.plan import Options, Plan, differences, fingerprint, plan
+from rtslib.mapping.plan import Options, Plan, fingerprint, plan
 from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER, to_polygons, write_polygons
 from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
 from rtslib.mapping.review import write_review

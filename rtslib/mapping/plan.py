@@ -5,7 +5,7 @@ become a *shard* (`rtslib.mapping.shards`). Blocks do not know of each other, an
 the same whatever the order, the machine or the number of workers.
 
 The *fingerprint* of a map holds all that its polygons depend on: model, inputs, grid, options, area of interest. A
-map that was stopped goes on only under the same one. Inputs are known by their content (`rtslib.mapping.inputs`).
+map that was stopped goes on only under the same one. Inputs are known by their content (`rtslib.data.inputs`).
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from affine import Affine
 from rasterio.windows import Window
 
 from rtslib.config import Config
+from rtslib.data import windows
+from rtslib.data.inputs import marks
 from rtslib.data.missing import check_absent
 from rtslib.data.rasters import Stack
 from rtslib.errors import ConfigError, DataError
-from rtslib.mapping import windows
-from rtslib.mapping.inputs import content
 
 
 @dataclass(frozen=True)
@@ -164,28 +164,12 @@ def fingerprint(todo: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
     """
     region = todo.region
     area = None if todo.area is None else hashlib.sha256(todo.area.wkb).hexdigest()
-    layers = [[layer.name, str(layer.path), layer.index, layer.scale, layer.offset] for layer in region.layers]
     return {
         **model,
         "modalities": {m: list(bands) for m, bands in todo.modalities.items()},
         "absent": list(todo.absent),
         "options": asdict(todo.options),
-        "grid": {"crs": region.crs.to_wkt(), "transform": list(region.transform)[:6],
-                 "height": region.height, "width": region.width},
-        "layers": layers,
-        "files": {str(path): content(path) for path in region.files},
+        **marks(region),
         "area_sha256": area,
         "blocks": len(todo.blocks),
-    }  # fmt: skip
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the names of the entries in which two fingerprints differ, those of nested ones with a dot."""
-    names = []
-    for key in dict.fromkeys([*old, *new]):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            names += [f"{key}.{k}" for k in differences(a, b)]
-        elif a != b:
-            names.append(key)
-    return names
+    }

@@ -50,13 +50,14 @@ def train_challenge(chipset: ChipSet, new: ChipSet, out: str | Path, progress: b
     return obtain(Recipe(frozen, chipset, split), Run(Path(out) / RUN), progress)
 
 
-def predict_challenge(run: Run, new: ChipSet, out: str | Path) -> list[dict]:
+def predict_challenge(run: Run, new: ChipSet, out: str | Path, name: str = RESULTS) -> list[dict]:
     """Predict the unlabelled chips of a set, or all of one that has none, and write them in the challenge's format.
 
     Args:
         run: from `train_challenge`.
         new: opened chips with the bands that the run reads.
-        out: folder that gets `results.json`.
+        out: folder that gets the file.
+        name: of the file.
 
     Returns:
         COCO results, as `rtslib.training.prediction.predict`.
@@ -66,8 +67,16 @@ def predict_challenge(run: Run, new: ChipSet, out: str | Path) -> list[dict]:
     """
     chips = [c for c in new.chips if not c.labelled] or list(new.chips)
     results = predict(load_onto_device(run), new, chips)
-    file = Path(out) / RESULTS
+    file = Path(out) / name
     write_results(file, results)
     if faults := validate(file, new):
         raise DataError(file, faults[0], "what the challenge takes")
     return results
+
+
+def submission_name(run: Run) -> str:
+    """Return a name for a submission that says which model made it: the run's and 8 digits of its weights and knobs.
+
+    The challenge takes any name. Raises DataError: the run has no weights.
+    """
+    return f"submission-{run.name}-{run.digest[:8]}.json"

@@ -1,6 +1,7 @@
 """Layout (c), folders of co-registered GeoTIFFs: what is read, and every breach."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -102,6 +103,26 @@ def test_without_mask_folder_no_chip_is_labelled(folder):
     assert not any(c.labelled for c in chips.chips) and chips.instances == {} and chips.notes == ()
 
 
+def test_numbered_instances_stay_apart_where_they_touch(folder):
+    """Values 3 and 7 side by side are two slumps, a third of 9 px is too small."""
+    shutil.rmtree(folder / "mask")
+    numbers = np.zeros(SHAPE, np.uint8)
+    numbers[2:6, 2:7], numbers[2:6, 7:12], numbers[20:23, 20:23] = 3, 7, 9
+    for k, name in enumerate("abc"):
+        t = Affine(10, 0, 500_000 + 1000 * k, 0, -10, 7_800_000)
+        write(folder / "instances" / f"{name}.tif", {"instance": numbers * (name == "a")}, "uint8", t)
+    chips = open_chips(folder)
+    assert [len(chips.instances[c.id]) for c in chips.chips] == [0, 2, 0] and chips.dropped_instances == 1
+    masks = [decode(i.rle) for i in chips.instances[2]]
+    assert (masks[0] == (numbers == 3)).all() and (masks[1] == (numbers == 7)).all()
+    write(folder / "instances" / "a.tif", {"instance": numbers * -1.0}, "int16", UTM_A)
+    with pytest.raises(DataError, match="a.tif: found value -9, expected 0 or more"):
+        open_chips(folder)
+    (folder / "mask").mkdir()
+    with pytest.raises(DataError, match="both mask/ and instances/"):
+        open_chips(folder)
+
+
 def test_identical_rows_count_once_and_are_noted(folder):
     table(folder, "chip,group\na,7\nb,7\na,7\n")
     chips = open_chips(folder)
@@ -143,6 +164,7 @@ def test_listed_chip_missing_in_one_source(folder, source):
         open_chips(folder)
 
 
+UTM_A = Affine(10, 0, 500_000, 0, -10, 7_800_000)
 UTM_B = Affine(10, 0, 501_000, 0, -10, 7_800_000)
 FILES = {
     "value 7": ("mask", {"rts": 7 * label()}, "uint8", UTM_B, "found value 7 at 41 px, expected 0 and 1"),
@@ -175,7 +197,7 @@ def test_mask_of_another_size(folder):
 
 def test_no_source(tmp_path):
     table(tmp_path, "chip,group\na,7\n")
-    with pytest.raises(DataError, match=r"found no folder with \*\.tif besides mask/"):
+    with pytest.raises(DataError, match=r"found no folder with \*\.tif besides mask/ and instances/"):
         open_chips(tmp_path)
 
 

@@ -7,7 +7,7 @@ from rasterio.windows import Window
 from shapely.affinity import affine_transform
 from shapely.geometry import MultiPolygon, Polygon
 
-from rtslib.mapping.windows import starts
+from rtslib.data.windows import starts
 
 
 def cover(height: int, width: int, window: int, overlap: int) -> list[Window]:

@@ -3,10 +3,12 @@
     chips.csv          one row a chip: `chip` (id = file name without .tif) and `group` (site), more allowed
     <source>/ID.tif    bands of one source, named by the TIFF's band descriptions; any number of sources
     mask/ID.tif        optional label raster: one integer band, 1 = RTS, 0 = not; then for every chip
+    instances/ID.tif   instead of mask/: one integer band, 0 = not RTS, k = slump k of the chip
 
-All files of a chip lie on one grid. Instances follow the challenge's label rule (`masks.label_instances`). Each chip
-keeps its own CRS, as chips of one set may lie in several UTM zones. The layout is that of the data set after
-lubka1/RTS-detection; raster rules are in `rtslib.data.rasters`.
+All files of a chip lie on one grid. Instances of a mask follow the challenge's label rule (`masks.label_instances`);
+with `instances/` (`rtslib.data.cutting` writes it), two slumps that touch stay two. Each chip keeps its own CRS, as
+chips of one set may lie in several UTM zones. The layout is that of the data set after lubka1/RTS-detection; raster
+rules are in `rtslib.data.rasters`.
 """
 
 from dataclasses import dataclass
@@ -21,11 +23,11 @@ from rtslib.data.chips import Chip, ChipSet, Instance
 from rtslib.data.grids import check_same_grid, open_raster, read_grid
 from rtslib.data.masks import MIN_PIXELS, encode, label_instances
 from rtslib.data.rasters import Stack, open_stack
-from rtslib.errors import DataError
+from rtslib.errors import DataError, one_line
 from rtslib.files import inside
 
-#: The folder of label rasters; every other folder that holds *.tif is a source.
-LABELS = "mask"
+#: The folders of label rasters, of which a set has one or none; every other folder that holds *.tif is a source.
+LABELS, INSTANCES = "mask", "instances"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ def open_geotiff(root: Path) -> ChipSet:
         DataError: chips.csv is unreadable or incomplete; a chip id comes twice with different content or leaves the
             folder; a listed file is missing; a raster breaks the contract of `open_stack`; a chip's bands differ from
             the first chip's; a label raster has another grid, more than one band, no integers, or values other than 0
-            and 1.
+            and 1 (in `instances/`: below 0); there are both kinds of label rasters.
     """
     table, notes = _read_table(root / "chips.csv")
     folders = _sources(root, table["chip"].iloc[0])
-    label_folder = root / LABELS if (root / LABELS).is_dir() else None
+    label_folder = _label_folder(root)
     chips: list[Chip] = []
     stacks: dict[int, Stack] = {}
     instances: dict[int, tuple[Instance, ...]] = {}
@@ -67,7 +69,7 @@ def open_geotiff(root: Path) -> ChipSet:
             expected = f"{', '.join(stacks[1].bands)} as in chip {chips[0].name}"
             raise DataError(f"{root}, chip {name}", f"bands {', '.join(stack.bands)}", expected)
         if label_folder:
-            masks, few = label_instances(read_label(inside(label_folder, f"{name}.tif"), stack))
+            masks, few = _read_instances(inside(label_folder, f"{name}.tif"), stack)
             instances[number] = tuple(Instance.from_rle(encode(m)) for m in masks)
             dropped += few
         chips.append(
@@ -94,21 +96,46 @@ def read_label(path: Path, stack: Stack) -> np.ndarray:
     Raises:
         DataError: missing or unreadable, another grid, not one band of integers 0 and 1.
     """
-    with open_raster(path) as file:
-        check_same_grid(path, read_grid(file), stack.files[0], stack.grid)
-        if file.count != 1:
-            raise DataError(path, f"{file.count} bands", "one band: 1 = RTS, 0 = not")
-        if np.dtype(file.dtypes[0]).kind not in "iu":
-            raise DataError(path, f"dtype {file.dtypes[0]}", "integers, such as uint8: 1 = RTS, 0 = not")
-        try:
-            values = file.read(1)
-        except RasterioError as e:
-            raise DataError(path, f"unreadable pixels: {' '.join(str(e).split())}", "a whole GeoTIFF") from e
+    values = _read_integers(path, stack, "1 = RTS, 0 = not")
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         found = f"value {values[wrong][0]} at {int(wrong.sum())} px"
         raise DataError(path, found, "0 and 1 only: 1 = RTS, 0 = not")
     return values == 1
+
+
+def _label_folder(root: Path) -> Path | None:
+    """Return the folder of label rasters, if there is one. Raises DataError for two."""
+    found = [root / name for name in (LABELS, INSTANCES) if (root / name).is_dir()]
+    if len(found) > 1:
+        raise DataError(root, f"both {LABELS}/ and {INSTANCES}/", "one of them", "remove the other")
+    return found[0] if found else None
+
+
+def _read_instances(path: Path, stack: Stack) -> tuple[list[np.ndarray], int]:
+    """Return the instances of a chip as bool masks (H, W), and how many smaller ones are left out."""
+    if path.parent.name == LABELS:
+        return label_instances(read_label(path, stack))
+    numbers = _read_integers(path, stack, "k = slump k, 0 = not")
+    if numbers.min() < 0:
+        raise DataError(path, f"value {numbers.min()}", "0 or more: k = slump k, 0 = not")
+    masks = [numbers == k for k in np.unique(numbers[numbers > 0])]
+    kept = [m for m in masks if m.sum() >= MIN_PIXELS]
+    return kept, len(masks) - len(kept)
+
+
+def _read_integers(path: Path, stack: Stack, meaning: str) -> np.ndarray:
+    """Read a raster of one integer band (H, W) on the grid of a stack. Raises DataError as `read_label`."""
+    with open_raster(path) as file:
+        check_same_grid(path, read_grid(file), stack.files[0], stack.grid)
+        if file.count != 1:
+            raise DataError(path, f"{file.count} bands", f"one band: {meaning}")
+        if np.dtype(file.dtypes[0]).kind not in "iu":
+            raise DataError(path, f"dtype {file.dtypes[0]}", f"integers, such as uint8: {meaning}")
+        try:
+            return file.read(1)
+        except RasterioError as e:
+            raise DataError(path, f"unreadable pixels: {one_line(e)}", "a whole GeoTIFF") from e
 
 
 def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -141,10 +168,11 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _sources(root: Path, first_chip: str) -> list[Path]:
     """Return the source folders, ordered by their first chip's bands so that imagery precedes terrain."""
-    folders = [d for d in sorted(root.iterdir()) if d.is_dir() and d.name != LABELS and any(d.glob("*.tif"))]
+    labels = (LABELS, INSTANCES)
+    folders = [d for d in sorted(root.iterdir()) if d.is_dir() and d.name not in labels and any(d.glob("*.tif"))]
     if not folders:
         expected = "one folder a source, such as s2/ and dem/"
-        raise DataError(root, f"no folder with *.tif besides {LABELS}/", expected)
+        raise DataError(root, f"no folder with *.tif besides {' and '.join(f'{n}/' for n in labels)}", expected)
 
     def place(folder: Path) -> int:
         stack = open_stack([inside(folder, f"{first_chip}.tif")])

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from rtslib.data import inputs
+from rtslib.data.inputs import content
 from rtslib.errors import DataError
-from rtslib.mapping import inputs
-from rtslib.mapping.inputs import content
 
 
 def test_a_change_at_equal_size_and_time_is_seen_and_a_touch_is_none(tmp_path):

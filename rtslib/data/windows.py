@@ -1,4 +1,4 @@
-"""Windows: the overlapping rectangles in which a raster too large for one pass is read and mapped.
+"""Windows: the rectangles in which a raster too large for one pass is mapped, or cut into chips.
 
 All windows of a raster have one size, so that they stack into batches. They start every
 `window - overlap` pixels; the last one of a row or column is shifted inward to end at the edge, so it

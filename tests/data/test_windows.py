@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.rasters import cover
+from rtslib.data.windows import starts
 from rtslib.errors import ConfigError
-from rtslib.mapping.windows import starts
 
 
 @st.composite
