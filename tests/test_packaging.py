@@ -158,9 +158,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 def test_make_help_lists_every_target():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.+)$", text, re.M)[1].split())
-    assert targets == set(
-        "help install reproduce study figures test lint smoke lab docs pictures lock clean".split()
-    )
+    assert targets == set("help install reproduce study figures test lint smoke lab docs pictures lock clean".split())
     shown = make()  # help is the default
     assert shown.returncode == 0, shown.stderr
     assert set(re.findall(r"^  ([a-z]+) {2,}\S", shown.stdout, re.M)) == targets
