@@ -133,4 +133,5 @@ def _place(there: str, files: Files, config: MkDocsConfig) -> str | None:
 
 
 def _plain(formula: str) -> str:
-    return html.unescape(formula).strip()
+    """Return a formula as it was typed, in the words that latex2mathml knows."""
+    return html.unescape(formula).strip().replace("{aligned}", "{split}")

@@ -114,7 +114,15 @@ def hooks():
 
 
 def test_formulas_become_mathml():
-    drawn = hooks().on_page_content('<p>a <span class="arithmatex">\\(x_1 &lt; 2\\)</span></p>', None, None, None)
+    turn = hooks().on_page_content
+    rows = turn(
+        '<div class="arithmatex">\\[\\begin{aligned} a &amp;= 1 \\\\ b &amp;= 2 \\end{aligned}\\]</div>',
+        None,
+        None,
+        None,
+    )
+    assert rows.count("<mtr>") == 2 and 'display="block"' in rows
+    drawn = turn('<p>a <span class="arithmatex">\\(x_1 &lt; 2\\)</span></p>', None, None, None)
     assert drawn.startswith("<p>a <math ") and "<msub>" in drawn and "arithmatex" not in drawn and "&amp;" not in drawn
 
 
