@@ -42,7 +42,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
 RUN = $(PY) -m rtslib workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
 
-.PHONY: help reproduce study figures test lint smoke lab lock clean
+.PHONY: help install reproduce study figures test lint smoke lab docs pictures lock clean
 
 help: ## show this list
 	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|overnight|gpu] [SEED=0] [OUT=folder] [RECORD=1] [PYTHON=python3.11]"
@@ -50,13 +50,16 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r t d; do \
 		printf '  %-11s %s\n' "$$t" "$$d"; done
 
+install: $(STAMP) ## make .venv with all that is needed, from exact versions; every target does so first
+	@echo "installed: source .venv/bin/activate, then rtslib --help"
+
 reproduce: $(STAMP) ## run notebooks 01-05; tables, figures and the map go to OUT (default runs/SET-PROFILE)
 	$(RUN) --profile "$(PROFILE)" $(call TO,$(RESULTS))
 
 study: $(STAMP) ## run the whole fusion study (notebook 06): an hour and a half on two cores, can be stopped and goes on
 	$(RUN) --profile "$(PROFILE)" --only 06 $(call TO,$(STUDY_RESULTS)) $(STUDY)
 
-figures: $(STAMP) ## redraw every chart and the README's tables from the committed CSVs
+figures: $(STAMP) ## redraw every chart, and the tables of README and docs, from the committed CSVs
 	$(PY) -m rtslib figures
 
 test: $(STAMP) ## run the tests; what was skipped is listed with its reason
@@ -71,13 +74,20 @@ smoke: $(STAMP) ## run every notebook on a tiny profile, output in scratch/smoke
 	$(RUN) --profile smoke --out "scratch/smoke/$(SET)"
 	$(RUN) --profile smoke --only 06 --out "scratch/smoke/$(SET)-study" $(SMOKE_STUDY)
 
-lab: $(STAMP) ## open the notebooks in JupyterLab
-	$(PY) -m jupyter lab notebooks
+lab: $(STAMP) ## open the project in JupyterLab: notebooks/ to change, results/ to read
+	$(PY) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
+
+docs: $(STAMP) ## build the documentation into site/, without a network; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs --quiet build --strict
+	@echo "open site/index.html"
+
+pictures: docs ## take the screenshots in docs/pictures of results/quick/map.html and of site/ (needs Chromium)
+	$(PY) docs/screenshots.py
 
 lock: ## resolve pyproject.toml in a clean environment and write requirements.lock
 	@$(require_python)
 	$(PYTHON) -m venv --clear scratch/lock-venv
-	scratch/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' 'setuptools>=77'
+	scratch/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,docs]' 'setuptools>=77'
 	{ echo '# Exact versions for Python 3.11 and 3.12, written by `make lock`: edit pyproject.toml instead.'; \
 	  scratch/lock-venv/bin/python -m pip freeze --all --exclude-editable --exclude pip --exclude wheel \
 	  | sed -E '/^(nvidia-|cuda-|triton==)/ s/$$/ ; sys_platform == "linux"/'; } > requirements.lock.part
@@ -85,7 +95,7 @@ lock: ## resolve pyproject.toml in a clean environment and write requirements.lo
 	rm -rf scratch/lock-venv
 
 clean: ## remove .venv, scratch/ and caches; never results/ or runs/
-	rm -rf .venv scratch build lightning_logs *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf .venv scratch site build lightning_logs *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find rtslib tests notebooks -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 define require_python

@@ -1,6 +1,7 @@
 """What a fresh machine is given: one list of dependencies, a lock, clean notebooks, no trace of a machine."""
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from rtslib.study.workbook import parameter_names
@@ -37,7 +39,7 @@ def tracked() -> list[Path]:
 
 
 def declared() -> dict[str, Requirement]:
-    every = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    every = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
     return {canonicalize_name(r.name): r for r in map(Requirement, every)}
 
 
@@ -65,7 +67,7 @@ def test_every_import_is_a_declared_dependency():
     known |= {"detectron2", "fvcore", "omegaconf"}  # the second engine and what it brings: optional, refused if absent
     known |= {"helpers"}  # tests/helpers
     missing = set()
-    for path in [*(ROOT / "rtslib").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+    for path in [*(ROOT / "rtslib").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
@@ -157,7 +159,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 def test_make_help_lists_every_target():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.+)$", text, re.M)[1].split())
-    assert targets == {"help", "reproduce", "study", "figures", "test", "lint", "smoke", "lab", "lock", "clean"}
+    assert targets == set("help install reproduce study figures test lint smoke lab docs pictures lock clean".split())
     shown = make()  # help is the default
     assert shown.returncode == 0, shown.stderr
     assert set(re.findall(r"^  ([a-z]+) {2,}\S", shown.stdout, re.M)) == targets
@@ -195,6 +197,36 @@ def test_continuous_integration_runs_tests_and_smoke():
     assert script.stat().st_mode & 0o111 and "set -euo pipefail" in script.read_text()
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     assert set(re.findall(r'^ *timed "[^"]+" make (\w+)', script.read_text(), re.M)) == {"lint", "test", "smoke"}
+
+
+def test_lab_reaches_results_from_notebooks():
+    plan = make("-n", "lab").stdout
+    assert f'--ServerApp.root_dir="{ROOT}"' in plan and "--LabApp.default_url=/lab/tree/notebooks" in plan
+
+
+def test_the_dockerfile_agrees_with_makefile_and_pyproject():
+    """No Docker at hand: at least its Python is one that we support, and its commands are targets that exist."""
+    text = (ROOT / "Dockerfile").read_text()
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    steps = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
+    assert [name for name, _ in steps] == "FROM RUN WORKDIR COPY RUN ENV CMD".split()
+    given = dict(steps)
+    python = re.fullmatch(r"python:(3\.\d+)-slim-\w+", given["FROM"])[1]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
+    assert given["RUN"].endswith("make install") and json.loads(given["CMD"]) == ["make", "reproduce"]
+    assert {"git", "make"} <= set(steps[1][1].split())  # all that README asks for beside Python
+    where = given["WORKDIR"]
+    assert f"safe.directory {where} " in given["RUN"] and given["ENV"] == f'PATH="{where}/.venv/bin:$PATH"'
+    assert f"$PWD/runs:{where}/runs" in text and f"$PWD/runs:{where}/runs" in (ROOT / "docs/install.md").read_text()
+    assert make("-n", "install").returncode == make("-n", "reproduce").returncode == 0
+    assert {".venv", "runs", "scratch"} <= set((ROOT / ".dockerignore").read_text().split())
+
+
+def test_the_entry_point_is_the_command_line():
+    module, name = PROJECT["scripts"]["rtslib"].split(":")
+    from rtslib.cli.main import main
+
+    assert getattr(importlib.import_module(module), name) is main
 
 
 def test_manifests_describe_the_files_beside_them():

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtslib import __version__
+
 if TYPE_CHECKING:
     from rtslib.config import Config
 
-app = typer.Typer(
-    help="Map retrogressive thaw slumps from several satellite modalities at once.", add_completion=False,
-    pretty_exceptions_enable=False, rich_markup_mode=None,
-)  # fmt: skip
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
 Category = Annotated[str, typer.Option("--category", metavar="NAME", help="Class of its COCO file, if there are more.")]
@@ -35,6 +34,27 @@ Aoi = Annotated[Path | None, typer.Option("--aoi", metavar="FILE", help="Polygon
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
 Tta = Annotated[bool, typer.Option("--tta", help="See each chip or window turned and mirrored, too: 8 times the time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and leave, where `--version` asks for it."""
+    if wanted:
+        print(f"rtslib {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def frame(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Map retrogressive thaw slumps from several satellite modalities at once.
+
+    The way to a map: `train` learns from a folder of labelled chips (`synth` writes one to try, `info` describes
+    yours), `map` reads rasters with the trained run and writes polygons, and `evaluate` says how good they are.
+    Each command explains itself: rtslib COMMAND --help.
+    """
 
 
 def fail(message: str) -> int:

@@ -6,6 +6,7 @@ and exit code 2. A traceback is a bug in rtslib.
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -30,20 +31,25 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
     """
     try:
-        code = typer.main.get_command(app).main(argv, prog_name="python -m rtslib", standalone_mode=False)
+        code = typer.main.get_command(app).main(argv, prog_name=_program(), standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:  # whoever reads the output has seen enough
         _let_go_of_stdout()
         return 1
     except UsageError as e:
-        command = e.ctx.command_path if getattr(e, "ctx", None) else "python -m rtslib"
+        command = e.ctx.command_path if getattr(e, "ctx", None) else _program()
         return fail(f"{e.format_message().rstrip('.')} (see {command} --help)")
     except RtsError as e:
         return fail(str(e))
     except OSError as e:
         _let_go_of_stdout()
         return fail(f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e))
+
+
+def _program() -> str:
+    """What was typed to come here: `rtslib`, where pip put it on the path, or `python -m rtslib`."""
+    return "rtslib" if Path(sys.argv[0]).stem == "rtslib" else "python -m rtslib"
 
 
 def _let_go_of_stdout() -> None:

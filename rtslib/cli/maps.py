@@ -46,7 +46,11 @@ def map_(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a map that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that is there.")] = False,
 ) -> None:  # fmt: skip
-    """Map a scene or a region into polygons and a web map."""
+    """Map a scene or a region into polygons and a web map.
+
+    \b
+    rtslib map --run run/ --source rgb.tif=red,green,blue --source dem.tif=elevation --out map/
+    """
     from rtslib.mapping.maps import map_region
     from rtslib.mapping.plan import Options
     from rtslib.mapping.spreading import FromRun, Spread

@@ -22,6 +22,8 @@ from rtslib.cli.app import (
 from rtslib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rtslib.config import Config
     from rtslib.data.chips import Chip, ChipSet
     from rtslib.models.model import Model
@@ -31,8 +33,14 @@ if TYPE_CHECKING:
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, log, split.")],
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file of knobs.")] = None,
-    knobs: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a knob.")] = None,
+    profile: Annotated[
+        Literal["smoke", "quick", "overnight", "gpu"] | None,
+        typer.Option(help="Ready-made knobs: quick for minutes on two cores, gpu for full size, smoke to try."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Or a JSON file of knobs.")] = None,
+    knobs: Annotated[list[str] | None, typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set one knob over these; may be repeated. rtslib/config.py lists all."
+    )] = None,
     init: Annotated[
         list[str] | None,
         typer.Option("--init", metavar="MODALITY=RUN", help="Run to start a branch from; all=RUN for all weights."),
@@ -43,24 +51,37 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     category: Category = "",
-) -> None:
-    """Train a model on a data set, keeping site groups apart."""
+) -> None:  # fmt: skip
+    """Train a model on a data set, keeping site groups apart.
+
+    Chips are shared out among training, validation and test by site. The run's folder gets the weights, its knobs,
+    a log with one row an epoch, the split, and the score from which `map` shows slumps.
+
+    \b
+    rtslib train --data chips/ --out run/ --profile quick
+    rtslib train --data chips/ --out run/ --profile quick --resume    # goes on after a stop
+    """
     from rtslib.config import parse_pairs
     from rtslib.data.lookalikes import with_groups
     from rtslib.data.opening import open_chips
     from rtslib.data.splits import load_split
     from rtslib.training.trainer import train as fit
 
+    if profile is not None and config is not None:
+        raise ConfigError("give either --profile or --config")
     chipset = open_chips(data, category)
     sides = load_split(split, chipset) if split is not None else None
     if sides is not None:
         chipset = with_groups(chipset, dict(zip(sides["chip"], sides["group"])))
     for odd in chipset.notes if sides is None else ():
         note(odd)
-    if resume and config is None and (out / "config.json").exists():
+    if resume and config is None and profile is None and (out / "config.json").exists():
         config = out / "config.json"
+    chosen = (
+        _config(config, knobs or [], chipset) if profile is None else _profiled(profile, knobs or [], chipset, sides)
+    )
     start = {part: str(folder) for part, folder in parse_pairs(init or [], "--init").items()}
-    fit(chipset, out, _config(config, knobs or [], chipset), split=sides, init=start or None, resume=resume)
+    fit(chipset, out, chosen, split=sides, init=start or None, resume=resume)
     print(f"{out}: trained")
 
 
@@ -80,7 +101,11 @@ def predict(
     tta: Tta = False,
     category: Category = "",
 ) -> None:
-    """Predict instances and write a challenge submission."""
+    """Predict the slumps on chips, as the challenge takes them.
+
+    \b
+    rtslib predict --run run/ --data chips/ --out results.json
+    """
     from rtslib.data.missing import check_absent
     from rtslib.data.opening import open_chips
     from rtslib.training.prediction import write_results
@@ -124,7 +149,12 @@ def evaluate(
     )] = None,
     category: Category = "", as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Score predictions, a run or a map against what is known."""
+    """Score predictions, a run or a map against what is known.
+
+    \b
+    rtslib evaluate --data chips/ --run run/ --side test
+    rtslib evaluate --map map/candidates.gpkg --truth slumps.gpkg
+    """
     if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
         raise ConfigError("give --data, or --map with --truth")
     if map_ is None and (aoi is not None or ledger is not None or least):
@@ -165,12 +195,32 @@ def _config(file: Path | None, knobs: list[str], chipset: "ChipSet") -> "Config"
     config = Config.load(file) if file is not None else Config()
     keys = {knob.partition("=")[0].strip() for knob in knobs} | config.model_fields_set
     config = config.with_overrides(knobs)
-    if "modalities" in keys:
-        return config
+    return config if "modalities" in keys else config.updated(modalities=_found(chipset))
+
+
+def _profiled(profile: str, knobs: list[str], chipset: "ChipSet", sides: "pd.DataFrame | None") -> "Config":
+    """Return a profile's knobs for one training from start to end on these chips, its steps as epochs."""
+    from rtslib.config import Config, parse_pairs
+    from rtslib.data.splits import split_by_group
+    from rtslib.study.profiles import in_epochs, settings
+
+    given, own = settings(profile), parse_pairs(knobs)
+    values = {**given["transfer"], **given["layouts"].get(chipset.layout, {}), **own}
+    values.setdefault("modalities", _found(chipset))
+    if "epochs" in own:
+        values.pop("steps", None)
+    plain = Config.make({k: v for k, v in values.items() if k != "steps"})
+    if sides is None:
+        sides = split_by_group(chipset, plain.val_fraction, plain.test_fraction, plain.seed)
+    return in_epochs(values, int((sides["side"] == "train").sum()))
+
+
+def _found(chipset: "ChipSet") -> dict[str, list[str]]:
+    """Return the modalities that the data has in full. Raises ConfigError if there is none."""
     found = {m: list(bands) for m, bands in chipset.modalities().items()}
     if not found:
         raise ConfigError(f"no default modality fits bands {list(chipset.bands)}: --set modalities=...")
-    return config.updated(modalities=found)
+    return found
 
 
 def _load(run: Path, tta: bool) -> "Model":

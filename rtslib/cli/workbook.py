@@ -28,7 +28,7 @@ def run(
 
 @app.command()
 def figures() -> None:
-    """Redraw the charts of results/ and the README's tables."""
+    """Draw the charts and the tables of README and docs anew."""
     from rtslib.study.redraw import redraw_results
 
     redraw_results()

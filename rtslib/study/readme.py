@@ -1,11 +1,13 @@
-"""The results section of the README, written from the tables alone.
+"""The tables of the README and of the results pages in `docs/`, written from the tables alone.
 
-`make figures` replaces what stands between the two marks in README.md by tables made from
-`results/*/tables/*.csv`; a test compares the two, so that no number in it can be older than its table.
+`make figures` replaces what stands between the two marks in each of `PAGES` by tables made from
+`results/*/tables/*.csv`; a test compares the two, so that no number in them can be older than its table. No table is
+wider than a page: what a model scores and what it gains over others are two tables, and differences on AP25 a third.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,16 +18,17 @@ from rtslib.files import ROOT, write_text
 from rtslib.study.plan import COMPARED, STAGES_OF
 
 #: Said of studies that have not been run anew since (results/corrections.md).
-OLDER = "(Run before attention, calibration and intervals were mended: see results/corrections.md.)"
-LARGE_BATCHES = "(Run before batches of 4 and the semantic branch: see results/corrections.md.)"
+OLDER = (
+    "Run before attention, calibration and intervals were mended: see [the corrections](../../results/corrections.md)."
+)
+LARGE_BATCHES = "Run before batches of 4 and the semantic branch: see [the corrections](../../results/corrections.md)."
 #: Folder in `results/` -> how its study is introduced.
 STUDIES = {
     "study": f"The embedded landscape (`make study`), two-stage data. {LARGE_BATCHES}",
-    "sentinel_rts": "Real chips: `sentinel_rts`, 10 m, five folds by site group, each model from its landscape run. "
-    f"{OLDER}",
-    "sentinel_overnight": "Real chips: `sentinel_rts` again, one split, the largest site among its test sites, "
+    "sentinel_rts": f"`sentinel_rts`, 10 m, five folds by site group, each model from its landscape run. {OLDER}",
+    "sentinel_overnight": "`sentinel_rts` again, one split, the largest site among its test sites, "
     f"ten times the epochs (`PROFILE=overnight`). {OLDER}",
-    "maxar_rgb": "Real chips: `maxar_rgb`, 4 m, true colour alone; all test chips are one site, "
+    "maxar_rgb": "`maxar_rgb`, 4 m, true colour alone; all test chips are one site, "
     f"so intervals are over chips instead. {OLDER}",
 }  # fmt: skip
 #: How a judged map is introduced -> its table in `results/`.
@@ -35,50 +38,99 @@ MAPS = {
     "`sentinel_rts`, largest site, held out (notebook 05, `quick`)": "mapping/tables/sentinel_rts.csv",
     "the same site, ten times the epochs (`data` of `overnight`, seed 0)": "mapping/tables/sentinel_overnight.csv",
 }
+#: A model of the README's table -> its names, of which the first that a set has is shown.
+SHOWN = {
+    "true colour alone": ("rgb_continued", "rgb"), "stacked bands": ("data",), "concatenation": ("concat_conv",),
+    "residual attention": ("residual_cross_attention",), "boosted trees on pixels": ("trees",),
+}  # fmt: skip
+#: A column of the README's table -> the table it is read from, and the score.
+COLUMNS = {
+    "landscape, `make reproduce`: AP50": ("quick/tables/04_comparison.csv", "AP50"),
+    "landscape, `make study`: AP50": ("study/tables/models.csv", "AP50"),
+    "Sentinel-2, five folds: AP25": ("sentinel_rts/tables/models.csv", "AP25"),
+}
 BEGIN, END = "<!-- results: begin, written by `make figures` -->", "<!-- results: end -->"
 
 
-def results_section(results: str | Path) -> str:
-    """Return the section as Markdown.
+def summary(results: Path) -> str:
+    """Return the README's table: the models that matter on the sets that matter.
 
     Args:
-        results: folder with the tables of `MAPS` and, for each of `STUDIES`, `NAME/tables/` with `models.csv` and
-            `gains.csv`.
+        results: folder with the tables of `COLUMNS`.
 
     Raises:
         DataError: a table is missing.
     """
-    results = Path(results)
-    parts = [study_section(results / name / "tables", title) for name, title in STUDIES.items()]
-    maps = {title: results / path for title, path in MAPS.items()}
-    parts.append("Maps, polygon against polygon at IoU 0.5:\n\n" + _maps_table(maps))
-    return "\n\n".join(parts)
+    tables = {head: _read(results / path).set_index("model") for head, (path, _) in COLUMNS.items()}
+    rows = []
+    for said, names in SHOWN.items():
+        cells = []
+        for head, (_, score) in COLUMNS.items():
+            name = next((n for n in names if n in tables[head].index), None)
+            row = None if name is None else tables[head].loc[name]
+            good = row is not None and score in row
+            wide = good and f"{score}_low" in row and pd.notna(row[f"{score}_low"])
+            within = f" ({row[f'{score}_low']:.3f} to {row[f'{score}_high']:.3f})" if wide else ""
+            cells.append(f"{row[score]:.3f}{within}" if good else "-")
+        rows.append([said, *cells])
+    return _table(["model", *COLUMNS], rows)
+
+
+def quick_section(results: Path) -> str:
+    """Return the scores of the models of notebook 04 as Markdown; raises as `summary`."""
+    models = _read(results / "quick" / "tables" / "04_comparison.csv")
+    rows = [
+        [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}", f"{m.box_AP50:.3f}",
+         f"{m.AR:.3f}", f"{m.seconds / 60:.1f}"]
+        for m in models.itertuples()
+    ]  # fmt: skip
+    first = models.iloc[0]
+    said = f"{first.chips} test chips with {first.instances} slumps, one seed, 95 % intervals over sites:"
+    return f"{said}\n\n" + _table(["model", "mask AP50 (95 %)", "AP", "box AP50", "AR", "training, min"], rows)
 
 
 def study_section(tables: Path, title: str) -> str:
-    """Return the tables of one fusion study as Markdown; raises as `results_section`."""
+    """Return the tables of one fusion study as Markdown.
+
+    Args:
+        tables: folder with `models.csv` and `gains.csv`, and what else the study wrote.
+        title: what introduces it.
+
+    Raises:
+        DataError: a table is missing.
+    """
     models, gains = _read(tables / "models.csv"), _read(tables / "gains.csv")
-    first, over = models.iloc[0], list(gains["over"].unique())
-    more = ["mask AP25 (95 %)", *(f"AP25 over `{r}`" for r in over)] if is_faint(models) else []
+    first, faint = models.iloc[0], is_faint(models)
+    said = (
+        f"{title} Scored on {first.chips} chips with {first.instances} slumps, {_seeds(models)}: means, 95 % "
+        "intervals over sites and seeds. ECE is the calibration error of the scores."
+    )
     rows = [
-        [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP50_sd:.3f}", f"{m.AP:.3f}",
-         f"{m.F1:.2f}", *(_gain(gains, m.model, r) for r in over), *(_loose(m, gains, over) if more else []),
-         f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
+        [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})",
+         *([f"{m.AP25:.3f} ({m.AP25_low:.3f} to {m.AP25_high:.3f})"] if faint else []),
+         f"{m.AP50_sd:.3f}", f"{m.AP:.3f}", f"{m.F1:.2f}", f"{m.ECE_before:.2f}, {m.ECE_after:.2f}"]
         for m in models.itertuples()
     ]  # fmt: skip
     head = [
-        "model", "mask AP50 (95 %)", "sd, seeds", "AP", "F1", *(f"AP50 over `{r}`" for r in over), *more,
+        "model",
+        "mask AP50 (95 %)",
+        *(["AP25 (95 %)"] if faint else []),
+        "sd, seeds",
+        "AP",
+        "F1",
         "ECE before, after",
-    ]  # fmt: skip
-    said = (
-        f"**{title}** Scored on {first.chips} chips with {first.instances} slumps, {_seeds(models)}: means, 95 % "
-        "intervals over sites and seeds, differences paired, on the seeds that both models have."
-    )
+    ]
     parts = [said, _table(head, rows)]
+    for metric in ["AP50", *(["AP25"] if faint else [])]:
+        parts += [
+            f"Differences of {metric}, paired, on the seeds that both models have:",
+            _gains(models, gains, metric),
+        ]
     if "train_macs" in models:
-        parts += ["On equal terms (differences between models of one group speak of what they do):", _terms(models)]
+        parts += ["On equal terms (differences between models of one group speak of what they do).", _terms(models)]
     if (tables / "attention.csv").exists():
-        parts += ["Trained models with their attention switched off, and how much it adds:", _attention(tables)]
+        parts += ["Trained models with their attention switched off:", _attention(tables)]
+        parts += ["How much attention adds, as a share of the primary map's size:", _added(tables)]
     stages = stage_rows(models, STAGES_OF)
     if len(stages):
         parts += ["The same model, trained four ways, for as many image passes:", _stages_table(stages)]
@@ -88,6 +140,33 @@ def study_section(tables: Path, title: str) -> str:
             _missing_table(tables / "missing.csv"),
         ]
     return "\n\n".join(parts)
+
+
+def maps_section(results: Path) -> str:
+    """Return the table of judged maps; raises as `summary`."""
+    rows = []
+    for title, path in MAPS.items():
+        at = _read(results / path).query("iou == 0.5").iloc[0]
+        shares = ["-" if pd.isna(v) else f"{v:.2f}" for v in (at.precision, at.recall, at.f1, at.ap)]
+        rows.append([title, f"{at.right + at.missed:.0f}", f"{at.right:.0f}", f"{at.wrong:.0f}", *shares])
+    table = _table(["map", "known", "found", "wrong", "precision", "recall", "F1", "AP50"], rows)
+    return f"Polygon against polygon at IoU 0.5:\n\n{table}"
+
+
+def _study(results: Path, name: str) -> str:
+    return study_section(results / name / "tables", STUDIES[name])
+
+
+#: File from the root of the repository -> what is written between its marks, from the folder `results/`.
+PAGES: dict[str, Callable[[Path], str]] = {
+    "README.md": summary,
+    "docs/results/quick.md": quick_section,
+    "docs/results/landscape.md": partial(_study, name="study"),
+    "docs/results/sentinel.md": partial(_study, name="sentinel_rts"),
+    "docs/results/sentinel_long.md": partial(_study, name="sentinel_overnight"),
+    "docs/results/maxar.md": partial(_study, name="maxar_rgb"),
+    "docs/results/maps.md": maps_section,
+}
 
 
 def _seeds(models: pd.DataFrame) -> str:
@@ -100,27 +179,32 @@ def _seeds(models: pd.DataFrame) -> str:
 
 
 def _terms(models: pd.DataFrame) -> str:
-    rows = [
-        [m.terms, f"`{m.model}`", f"{m.seeds}", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}",
-         f"{m.image_passes / 1e3:.1f}", f"{m.train_macs / 1e12:.2f}"]
-        for m in comparison(models, COMPARED).itertuples()
-    ]  # fmt: skip
-    return _table(["shared", "model", "seeds", "AP50", "AP", "image passes, thousands", "multiply-adds, 10^12"], rows)
+    head = ["model", "seeds", "AP50 (95 %)", "AP", "image passes, thousands", "multiply-adds, 10^12"]
+    parts = []
+    for terms, group in comparison(models, COMPARED).groupby("terms", sort=False):
+        rows = [
+            [f"`{m.model}`", f"{m.seeds}", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}",
+             f"{m.image_passes / 1e3:.1f}", f"{m.train_macs / 1e12:.2f}"]
+            for m in group.itertuples()
+        ]  # fmt: skip
+        parts += [f"*{terms}:*", _table(head, rows)]
+    return "\n\n".join(parts)
 
 
 def _attention(tables: Path) -> str:
-    scores, added = _read(tables / "attention.csv"), _read(tables / "added.csv")
-    share = added.groupby(["model", "stride"])["share"].mean().unstack()
     rows = []
-    for name, part in scores.groupby("model", sort=False):
+    for name, part in _read(tables / "attention.csv").groupby("model", sort=False):
         lost = part["AP50"] - part["AP50_off"]
         spread = "" if len(part) < 2 else f" ({lost.min():+.3f} to {lost.max():+.3f})"
-        sizes = [f"{v:.2f}" for v in share.loc[name]] if name in share.index else [""] * share.shape[1]
         rows.append([f"`{name}`", f"{len(part)}", f"{part['AP50'].mean():.3f}", f"{part['AP50_off'].mean():.3f}",
-                     f"{lost.mean():+.3f}{spread}", f"{(lost > 0).sum()} of {len(part)}", *sizes])  # fmt: skip
-    head = ["model", "seeds", "AP50", "switched off", "what it brings (least to most of the seeds)", "ahead in",
-            *(f"share at stride {s}" for s in share.columns)]  # fmt: skip
-    return _table(head, rows)
+                     f"{lost.mean():+.3f}{spread}", f"{(lost > 0).sum()} of {len(part)}"])  # fmt: skip
+    return _table(["model", "seeds", "AP50", "off", "what it brings (least to most)", "ahead in"], rows)
+
+
+def _added(tables: Path) -> str:
+    share = _read(tables / "added.csv").groupby(["model", "stride"])["share"].mean().unstack()
+    rows = [[f"`{name}`", *(f"{v:.2f}" for v in row)] for name, row in zip(share.index, share.to_numpy(), strict=True)]
+    return _table(["model", *(f"stride {s}" for s in share.columns)], rows)
 
 
 def _stages_table(stages: pd.DataFrame) -> str:
@@ -147,39 +231,30 @@ def _missing_table(path: Path) -> str:
     )
 
 
-def _maps_table(maps: dict[str, Path]) -> str:
-    rows = []
-    for title, path in maps.items():
-        at = _read(path).query("iou == 0.5").iloc[0]
-        shares = ["-" if pd.isna(v) else f"{v:.2f}" for v in (at.precision, at.recall, at.f1, at.ap)]
-        rows.append([title, f"{at.right + at.missed:.0f}", f"{at.right:.0f}", f"{at.wrong:.0f}", *shares])
-    return _table(["map", "known slumps", "found", "wrong", "precision", "recall", "F1", "AP50"], rows)
-
-
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _gain(
-    gains: pd.DataFrame, model: str, over: str, columns: tuple[str, str, str] = ("AP50_gain", "low", "high")
-) -> str:
-    row = gains.loc[(gains["model"] == model) & (gains["over"] == over), list(columns)]
-    return "" if row.empty else "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.iloc[0])
+def _gains(models: pd.DataFrame, gains: pd.DataFrame, metric: str) -> str:
+    """Return what each model is ahead of each reference by, in AP50 or AP25."""
+    low, high = ("low", "high") if metric == "AP50" else (f"{metric}_low", f"{metric}_high")
+    over = list(gains["over"].unique())
+    found = gains.set_index(["model", "over"])[[f"{metric}_gain", low, high]]
+    rows = []
+    for name in models["model"]:
+        there = [(name, r) in found.index for r in over]
+        said = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*found.loc[(name, r)]) if t else "" for r, t in zip(over, there)]
+        rows += [[f"`{name}`", *said]] if any(there) else []
+    return _table(["model", *(f"over `{r}`" for r in over)], rows)
 
 
-def _loose(m: Any, gains: pd.DataFrame, over: list[str]) -> list[str]:
-    """Cells on AP25."""
-    columns = ("AP25_gain", "AP25_low", "AP25_high")
-    return [f"{m.AP25:.3f} ({m.AP25_low:.3f} to {m.AP25_high:.3f})", *(_gain(gains, m.model, r, columns) for r in over)]
-
-
-def rewritten(readme: str, section: str) -> str:
-    """Return the README's text with the section between the marks replaced. Raises DataError without marks."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise DataError("README.md", "no single pair of result marks", f"{BEGIN} ... {END}")
-    head, rest = readme.split(BEGIN)
-    return f"{head}{BEGIN}\n{section}\n{END}{rest.split(END)[1]}"
+def rewritten(page: str, section: str, name: str = "README.md") -> str:
+    """Return a page's text with the section between the marks replaced. Raises DataError without marks."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise DataError(name, "no single pair of result marks", f"{BEGIN} ... {END}")
+    head, rest = page.split(BEGIN)
+    return f"{head}{BEGIN}\n\n{section}\n\n{END}{rest.split(END)[1]}"
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -188,7 +263,8 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def rewrite_readme() -> None:
-    """Rewrite README.md. Raises DataError, OutputError."""
-    path = ROOT / "README.md"
-    write_text(path, rewritten(path.read_text(encoding="utf-8"), results_section(ROOT / "results")))
+def rewrite_pages() -> None:
+    """Rewrite the tables of all `PAGES`. Raises DataError, OutputError."""
+    for name, section in PAGES.items():
+        path = ROOT / name
+        write_text(path, rewritten(path.read_text(encoding="utf-8"), section(ROOT / "results"), name))

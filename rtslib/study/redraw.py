@@ -16,7 +16,7 @@ from rtslib.figures import attention, charts, forest, grounds, reliability, stud
 from rtslib.files import ROOT
 from rtslib.study.manifest import refresh
 from rtslib.study.plan import STAGES_OF
-from rtslib.study.readme import rewrite_readme
+from rtslib.study.readme import rewrite_pages
 
 #: Figure -> (function of a table's path, table).
 CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
@@ -79,8 +79,8 @@ def draw_all(out: str | Path) -> list[Path]:
 
 
 def redraw_results() -> None:
-    """Redraw all results of record and rewrite the README's tables from theirs. Raises as `draw_chart`."""
+    """Redraw all results of record and rewrite the tables of README and docs from theirs. Raises as `draw_chart`."""
     for folder in sorted(p.parent for p in (ROOT / "results").glob("*/tables")):
         print(f"{folder.relative_to(ROOT)}: {len(draw_all(folder))} figures")
         refresh(folder)
-    rewrite_readme()
+    rewrite_pages()

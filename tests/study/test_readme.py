@@ -1,4 +1,4 @@
-"""The README's numbers are those of the committed tables, and the charts are drawn from them."""
+"""The numbers of README and docs are those of the committed tables, and the charts are drawn from them."""
 
 import json
 from importlib.metadata import version
@@ -8,27 +8,29 @@ import pandas as pd
 import pytest
 
 from rtslib.errors import DataError
-from rtslib.study.readme import BEGIN, END, results_section, rewritten, study_section
+from rtslib.study.readme import BEGIN, END, PAGES, maps_section, rewritten, study_section, summary
 from rtslib.study.redraw import CHARTS, draw_all
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted(p.parent for p in (ROOT / "results").glob("*/tables"))
 
 
-def test_the_readme_says_what_the_tables_say():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert rewritten(readme, results_section(ROOT / "results")) == readme
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_what_the_tables_say(name):
+    page = (ROOT / name).read_text(encoding="utf-8")
+    assert rewritten(page, PAGES[name](ROOT / "results"), name) == page
 
 
 def test_only_what_stands_between_the_marks_changes():
-    assert rewritten(f"a\n{BEGIN}\nold\n{END}\nb\n", "new") == f"a\n{BEGIN}\nnew\n{END}\nb\n"
+    assert rewritten(f"a\n{BEGIN}\nold\n{END}\nb\n", "new") == f"a\n{BEGIN}\n\nnew\n\n{END}\nb\n"
     with pytest.raises(DataError, match="marks"):
         rewritten("a", "new")
 
 
 def test_missing_tables_are_named(tmp_path):
-    with pytest.raises(DataError, match="models.csv: found no such file"):
-        results_section(tmp_path)
+    for section in (summary, maps_section, lambda p: study_section(p / "tables", "")):
+        with pytest.raises(DataError, match=r"\.csv: found no such file"):
+            section(tmp_path)
 
 
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda p: p.name)
@@ -62,8 +64,23 @@ def test_a_study_with_more_seeds_of_some_models_and_attention(tmp_path):
     pd.DataFrame({"model": names[1], "seed": 0, "stride": [4, 8], "share": [0.25, 0.5]}).to_csv(tmp_path / "added.csv")
     said = study_section(tmp_path, "Made up.")
     assert "3 seeds, 8 of `data`, `residual_cross_attention`:" in said
-    terms = [line for line in said.splitlines() if line.startswith("| two schedules")]
-    assert [line.split("|")[2].strip() for line in terms] == ["`residual_cross_attention`", "`data`"]
-    assert (
-        "| `residual_cross_attention` | 2 | 0.600 | 0.600 | +0.000 (-0.100 to +0.100) | 1 of 2 | 0.25 | 0.50 |" in said
-    )
+    terms = said.split("two schedules")[1].split("switched off")[0].splitlines()
+    assert [line.split("|")[1].strip() for line in terms if line.startswith("| `")] == [f"`{n}`" for n in names[1::-1]]
+    assert "| `residual_cross_attention` | 2 | 0.600 | 0.600 | +0.000 (-0.100 to +0.100) | 1 of 2 |" in said
+    assert "| `residual_cross_attention` | 0.25 | 0.50 |" in said
+    assert "| `rgb` | -0.300 (-0.400 to -0.200) |" in said and "AP25" not in said
+
+
+def test_the_summary_shows_the_model_that_a_set_has(tmp_path):
+    """True colour trained on where a set has it, else true colour; a model or score that is not there is a dash."""
+    intervals = {"AP50_low": 0.1, "AP50_high": 0.3, "AP25": 0.4, "AP25_low": 0.3, "AP25_high": 0.5}
+    for folder, file, names in (
+        ("quick", "04_comparison", ["rgb", "rgb_continued"]), ("study", "models", ["trees"]),
+        ("sentinel_rts", "models", ["rgb"]),
+    ):  # fmt: skip
+        (tmp_path / folder / "tables").mkdir(parents=True)
+        models = pd.DataFrame({"model": names, "AP50": [0.15, 0.2][: len(names)], **intervals})
+        models.to_csv(tmp_path / folder / "tables" / f"{file}.csv")
+    _, _, colour, *_, trees = summary(tmp_path).splitlines()
+    assert colour == "| true colour alone | 0.200 (0.100 to 0.300) | - | 0.400 (0.300 to 0.500) |"
+    assert trees == "| boosted trees on pixels | - | 0.150 (0.100 to 0.300) | - |"
