@@ -24,6 +24,7 @@ app = typer.Typer(
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
 Tta = Annotated[bool, typer.Option("--tta", help="See each chip or window turned and mirrored, too: 8 times the time.")]
+AoiLayer = Annotated[str | None, typer.Option("--aoi-layer", metavar="NAME", help="Of --aoi, if it has several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
