@@ -11,6 +11,8 @@ longitude and latitude go on beyond 180 (181 instead of -179), so that each stay
 Source: RFC 7946 (GeoJSON), sections 3.1.1 (edges are straight in longitude and latitude) and 3.1.9 (antimeridian).
 """
 
+import math
+
 import geopandas as gpd
 import numpy as np
 import shapely
@@ -48,7 +50,7 @@ def project(frame: gpd.GeoDataFrame, crs: object, where: object = "polygons") ->
         found = f"a polygon that has no place in {target.to_string()}"
         raise DataError(f"{where}, row {lost[0] + 1}", found, "one near the map", "look whether its CRS is right")
     if target.is_geographic:
-        moved = moved.set_geometry(unwrap(moved.geometry.values), crs=target)
+        moved = moved.set_geometry(unwrap(moved.geometry.values, drawn=False), crs=target)
     return moved
 
 
@@ -64,32 +66,42 @@ def densify(shapes: np.ndarray, crs: object) -> np.ndarray:
     return shapely.segmentize(shapes, np.maximum(step, longest / MOST))
 
 
-def crossing(shapes: np.ndarray) -> np.ndarray:
-    """Return bool (n,): which polygons in degrees have an edge that is taken to cross 180 degrees the short way."""
+def crossing(shapes: np.ndarray, drawn: bool = True) -> np.ndarray:
+    """Return bool (n,): which polygons in degrees have an edge that is taken to cross 180 degrees the short way.
+
+    Args:
+        shapes: polygons (n,).
+        drawn: by someone, so that an edge with an end at 180 itself may go round the world; else brought from a CRS.
+    """
     points, of = shapely.get_coordinates(shapes, return_index=True)
-    far = np.abs(np.diff(points[:, 0])) > 180
-    ends = np.isclose(np.abs(points[:, 0]), 180, rtol=0, atol=1e-9)
+    far = (np.abs(np.diff(points[:, 0])) > 180) & (of[:-1] == of[1:])
+    if drawn:
+        ends = np.isclose(np.abs(points[:, 0]), 180, rtol=0, atol=1e-9)
+        far &= ~(ends[:-1] | ends[1:])
     found = np.zeros(len(shapes), dtype=bool)
-    found[of[:-1][far & (of[:-1] == of[1:]) & ~(ends[:-1] | ends[1:])]] = True
+    found[of[:-1][far]] = True
     return found
 
 
-def unwrap(shapes: np.ndarray) -> np.ndarray:
+def unwrap(shapes: np.ndarray, drawn: bool = True) -> np.ndarray:
     """Return polygons (n,) in degrees with every edge across 180 in one piece: longitudes go on beyond it."""
     shapes = np.array(shapes, dtype=object)
-    for k in np.flatnonzero(crossing(shapes)):
-        rings = [_unwrapped(part) for part in shapely.get_parts(shapes[k])]
-        shapes[k] = shapely.union_all(shapely.make_valid(np.array(rings, dtype=object)))
+    for k in np.flatnonzero(crossing(shapes, drawn)):
+        parts = [_unwrapped(part) for part in shapely.get_parts(shapes[k])]
+        shapes[k] = shapely.union_all(shapely.make_valid(np.array(parts, dtype=object)))
     return shapes
 
 
 def _unwrapped(polygon: shapely.Polygon) -> shapely.Polygon:
-    """Let longitudes of one polygon go on beyond 180; holes lie with the outline."""
+    """Let longitudes of one polygon go on beyond 180; holes lie with the outline, one round a pole reaches it."""
     rings: list[np.ndarray] = []
     for ring in (polygon.exterior, *polygon.interiors):
         points = shapely.get_coordinates(ring)
         points[:, 0] = np.unwrap(points[:, 0], period=360)
         points[:, 0] -= 360 * np.round((points[:, 0].mean() - (rings[0][:, 0].mean() if rings else 180)) / 360)
+        (first, _), (last, pole) = points[0], (points[-1, 0], math.copysign(90, points[:, 1].mean()))
+        if abs(last - first) > 180:
+            points = np.vstack([points, [(last, pole), (first, pole)], points[:1]])
         rings.append(points)
     return shapely.Polygon(rings[0], rings[1:])
 

@@ -184,7 +184,7 @@ def _cover(grids: Sequence[Grid], paths: Sequence[str], crs: CRS, size: float) -
 def _check_size(boxes: np.ndarray, grids: Sequence[Grid], crs: CRS, size: float) -> None:
     """Refuse pixels that make no grid, or one far coarser than any source. Raises ConfigError."""
     unit = "degrees" if crs.is_geographic else crs.linear_units
-    width, height = ((boxes[:, 2 + k].max() - boxes[:, k].min()) / size for k in (0, 1))
+    width, height = (float(boxes[:, 2 + k].max() - boxes[:, k].min()) / size for k in (0, 1))
     own = [(b[2] - b[0]) / g.width for b, g in zip(boxes, grids)]
     if max(width, height) > 2**31 - 1 or size * FINER < min(own):  # GDAL counts in 32 bit
         found = f"{width:,.0f} x {height:,.0f} px, about {width * height / 256**2:,.0f} windows of 256 px"

@@ -18,7 +18,6 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import pyproj
 import shapely
 from pyproj.exceptions import CRSError
@@ -62,8 +61,6 @@ def read_polygons(
         notes.append(said + (f" ({rows.size} rows)" if rows.size > 1 else ""))
     mended = project(frame, crs if crs is not None else frame.crs, path)
     shapes = _surfaces(shapely.make_valid(np.asarray(mended.geometry.values)))
-    if (flat := np.flatnonzero(~(shapely.area(shapes) > 0))).size:
-        raise DataError(f"{path}, row {flat[0] + 1}", "a polygon without area", "one that covers ground", "delete it")
     frame = mended.set_geometry(shapes, crs=mended.crs).reset_index(drop=True)
     frame.attrs["notes"] = notes
     return frame
@@ -254,8 +251,9 @@ def _check_rows(path: str | Path, frame: gpd.GeoDataFrame) -> None:
     checks: list[tuple[Any, str, str]] = [
         (shapes.isna() | shapes.is_empty, "no geometry", "delete the row, or draw it"),
         (~shapes.geom_type.isin(POLYGONS), "{kind}", "draw outlines, or leave the row out"),
-        (~np.isfinite(shapes.bounds).all(axis=1) | _not_finite(shapes), "a coordinate that is no number", ANEW),
+        (~_finite(shapes), "a coordinate that is no number", ANEW),
     ]
+    checks.append((~_covers(shapes), "a polygon without area", "delete it, or draw it anew"))
     if frame.crs.is_geographic:
         beyond = (shapes.bounds[["miny", "maxy"]].abs() > 90 + 1e-6).any(axis=1)
         beyond |= (shapes.bounds[["minx", "maxx"]].abs() > 540).any(axis=1)
@@ -271,11 +269,20 @@ def _check_rows(path: str | Path, frame: gpd.GeoDataFrame) -> None:
             raise DataError(f"{path}, row {rows[0] + 1}", found, "a polygon", fix)
 
 
-def _not_finite(shapes: gpd.GeoSeries) -> pd.Series:
+def _finite(shapes: gpd.GeoSeries) -> np.ndarray:
+    """Return bool (n,): which shapes have numbers as coordinates."""
     points, of = shapely.get_coordinates(shapes.values, return_index=True)
-    wrong = np.zeros(len(shapes), dtype=bool)
-    wrong[of[~np.isfinite(points).all(axis=1)]] = True
-    return pd.Series(wrong, index=shapes.index)
+    fine = np.ones(len(shapes), dtype=bool)
+    fine[of[~np.isfinite(points).all(axis=1)]] = False
+    return fine
+
+
+def _covers(shapes: gpd.GeoSeries) -> np.ndarray:
+    """Return bool (n,): which polygons have an area; the halves of a bow tie add up to none before it is mended."""
+    wide = np.nan_to_num(shapely.area(shapes.values)) > 0
+    thin = ~(wide | shapes.isna().to_numpy()) & _finite(shapes)
+    wide[thin] = shapely.area(shapely.make_valid(shapes.values[thin])) > 0
+    return wide
 
 
 def _surfaces(shapes: np.ndarray) -> np.ndarray:
