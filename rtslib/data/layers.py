@@ -236,5 +236,5 @@ def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     if wrong.any():
         expected = f"{band.low:g} to {band.high:g}" + (f" ({band.unit})" if band.unit != "1" else "")
         found = f"{band.name} {out[wrong][0]:g}"
-        raise DataError(where, found, expected, "see scale, offset and nodata tags, or give them")
+        raise DataError(where, found, expected, "see scale, offset and nodata tags, or map --scale, --offset, --nodata")
     return out.astype(np.float32)

@@ -44,7 +44,12 @@ def project(frame: gpd.GeoDataFrame, crs: object, where: object = "polygons") ->
         return frame.to_crs(target)
     if frame.crs == target:
         return frame.set_geometry(unwrap(frame.geometry.values), crs=target) if target.is_geographic else frame
-    moved = frame.set_geometry(densify(frame.geometry.values, frame.crs), crs=frame.crs).to_crs(target)
+    moved = frame.to_crs(target)
+    if (large := _large(frame, moved)).any():  # of a small one the edges are straight enough, also at the very pole
+        parts = frame[large].set_geometry(densify(frame.geometry.values[large], frame.crs), crs=frame.crs)
+        shapes = np.array(moved.geometry.values, dtype=object)
+        shapes[large] = parts.to_crs(target).geometry.values
+        moved = moved.set_geometry(shapes, crs=target)
     lost = np.flatnonzero(~np.isfinite(moved.geometry.bounds.to_numpy()).all(axis=1))
     if len(lost):
         found = f"a polygon that has no place in {target.to_string()}"
@@ -52,6 +57,17 @@ def project(frame: gpd.GeoDataFrame, crs: object, where: object = "polygons") ->
     if target.is_geographic:
         moved = moved.set_geometry(unwrap(moved.geometry.values, drawn=False), crs=target)
     return moved
+
+
+def _large(frame: gpd.GeoDataFrame, moved: gpd.GeoDataFrame) -> np.ndarray:
+    """Return bool (n,): which polygons are wider than `STEP_METRES`, in the CRS of either that has metres; else all."""
+    flat = next((f for f in (frame, moved) if f.crs.is_projected), None)
+    if flat is None:
+        return np.ones(len(frame), dtype=bool)
+    boxes = flat.geometry.bounds.to_numpy()
+    with np.errstate(invalid="ignore"):  # inf - inf of one that has no place there
+        sides = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    return ~(sides * flat.crs.axis_info[0].unit_conversion_factor <= STEP_METRES)
 
 
 def densify(shapes: np.ndarray, crs: object) -> np.ndarray:
