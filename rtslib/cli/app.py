@@ -22,15 +22,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of chips, any layout.")]
 Category = Annotated[str, typer.Option("--category", metavar="NAME", help="Class of its COCO file, if there are more.")]
-Sources = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--source", metavar="FILE[=BAND,...]", help="Rasters, each on its own grid; that of the first one is used."
-    ),
-]
+# fmt: off
+Sources = Annotated[list[str] | None, typer.Option(
+    "--source", metavar="FILE[=BAND,...]", help="Rasters, each on its own grid; that of the first one is used.")]
+Scale = Annotated[list[str] | None, typer.Option(
+    "--scale", metavar="BAND=NUMBER", help="What a band's numbers are multiplied by, in place of what its file says.")]
+Offset = Annotated[list[str] | None, typer.Option(
+    "--offset", metavar="BAND=NUMBER", help="What is then added to them, likewise.")]
+Nodata = Annotated[list[str] | None, typer.Option(
+    "--nodata", metavar="[FILE=]NUMBER", help="What means nothing in a raster, or in all, beside what its tags say.")]
 Crs = Annotated[str, typer.Option(help="With --pixel-size: a grid of its own, such as EPSG:3413.")]
 PixelSize = Annotated[float | None, typer.Option(help="In map units of --crs.")]
 Aoi = Annotated[Path | None, typer.Option("--aoi", metavar="FILE", help="Polygons of the area of interest.")]
+AoiLayer = Annotated[str | None, typer.Option("--aoi-layer", metavar="NAME", help="Of --aoi, if it has several.")]
+# fmt: on
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
 Tta = Annotated[bool, typer.Option("--tta", help="See each chip or window turned and mirrored, too: 8 times the time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

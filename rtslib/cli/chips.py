@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rtslib.cli.app import (
+    AoiLayer,
     Category,
     Crs,
     Data,
     Json,
+    Nodata,
+    Offset,
     PixelSize,
+    Scale,
     Sources,
     app,
     fail,
@@ -47,8 +51,12 @@ def chips(
     source: Sources = None,
     crs: Crs = "",
     pixel_size: PixelSize = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    nodata: Nodata = None,
     aoi: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Polygons where slumps were looked for; chips have no data outside.")] = None,
+    aoi_layer: AoiLayer = None,
     layer: Annotated[str | None, typer.Option(help="Of the truth's file, if it has several.")] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help='Slumps to take, such as "year = 2023".')] = None,
     size: Annotated[int, typer.Option(min=16, max=4096, help="Side of a chip, px.")] = 256,
@@ -62,18 +70,20 @@ def chips(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a cut that was stopped.")] = False,
 ) -> None:  # fmt: skip
     """Cut rasters and known slumps into chips to train on."""
-    from rtslib.cli.maps import area_of
+    from rtslib.cli.maps import area_of, as_told
     from rtslib.data.cutting.cutter import cut_chips
-    from rtslib.data.cutting.request import Options, Request, read_truth
+    from rtslib.data.cutting.request import Options, Request, read_known
     from rtslib.data.region import open_region
     from rtslib.figures.cut import cut_figure
     from rtslib.files import whole
 
     if not source:
         raise ConfigError("give one or more --source")
-    region = open_region(source, crs=crs or None, pixel_size=pixel_size)
-    area = None if aoi is None else area_of(aoi, region.crs)
-    known = read_truth(str(truth), region.crs, layer, where)
+    region = as_told(open_region(source, crs=crs or None, pixel_size=pixel_size), scale, offset, nodata)
+    area = None if aoi is None else area_of(aoi, region.crs, aoi_layer)
+    known = read_known(str(truth), region.crs, layer, where)
+    for odd in known.attrs["notes"]:
+        note(odd)
     options = Options(size, overlap, keep_empty, group_by, layout)
     counts = cut_chips(Request(region, known, options, area), out, resume, progress_on_stderr)
     with whole(out / "chips.png") as part:

@@ -15,7 +15,7 @@ from shapely import box
 
 from helpers.regions import AT, UTM, write
 from rtslib.data.cutting.cutter import cut_chips
-from rtslib.data.cutting.request import Options, Request, read_truth
+from rtslib.data.cutting.request import Options, Request, read_known
 from rtslib.data.masks import decode
 from rtslib.data.opening import open_chips
 from rtslib.data.region import open_region
@@ -289,18 +289,18 @@ def test_the_truth_is_read_once_a_slump_and_of_one_layer(tmp_path):
     file = tmp_path / "truth.gpkg"
     known = truth(square(2, 2, 5, 5), square(2, 2, 5, 5), square(9, 9, 5, 5), year=[2020, 2023, 2023])
     known.to_file(file, layer="slumps", driver="GPKG")
-    assert len(read_truth(str(file), UTM)) == 2
-    assert len(read_truth(str(file), UTM, where="year = 2023")) == 2
+    assert len(read_known(str(file), UTM)) == 2
+    assert len(read_known(str(file), UTM, where="year = 2023")) == 2
     with pytest.raises(DataError, match="no polygon where year = 1999"):
-        read_truth(str(file), UTM, where="year = 1999")
+        read_known(str(file), UTM, where="year = 1999")
     with pytest.raises(DataError, match="yaer"):
-        read_truth(str(file), UTM, where="yaer = 1999")
+        read_known(str(file), UTM, where="yaer = 1999")
     known[:1].to_file(file, layer="other", driver="GPKG")
     with pytest.raises(DataError, match="layers slumps, other"):
-        read_truth(str(file), UTM)
-    assert len(read_truth(str(file), UTM, layer="other")) == 1
+        read_known(str(file), UTM)
+    assert len(read_known(str(file), UTM, layer="other")) == 1
     with pytest.raises(DataError, match="none"):
-        read_truth(str(file), UTM, layer="none")
+        read_known(str(file), UTM, layer="none")
 
 
 def sparse_mosaic(path, side=40_000):
@@ -322,11 +322,11 @@ def test_a_mosaic_of_40000_px_is_cut_in_flat_memory(tmp_path):
     code = (
         "import resource, sys\n"
         "from rtslib.data.cutting.cutter import cut_chips\n"
-        "from rtslib.data.cutting.request import Options, Request, read_truth\n"
+        "from rtslib.data.cutting.request import Options, Request, read_known\n"
         "from rtslib.data.region import open_region\n"
         "mosaic, file, out = sys.argv[1:]\n"
         "region = open_region([mosaic])\n"
-        "request = Request(region, read_truth(file, region.crs), Options(keep_empty=0.01))\n"
+        "request = Request(region, read_known(file, region.crs), Options(keep_empty=0.01))\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "before = peak()\n"
         "print(cut_chips(request, out)['chips'], peak() - before)\n"
