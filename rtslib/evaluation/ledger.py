@@ -11,7 +11,8 @@ import pandas as pd
 
 from rtslib.evaluation.coco import matched
 
-COLUMNS = ("chip", "group", "score", "right", "area_px", "truth_px")
+#: Column -> type; read so, a ledger without a row has them, too.
+TYPES = {"chip": int, "group": str, "score": float, "right": bool, "area_px": float, "truth_px": float}
 
 
 def ledger(gt: dict, results: Sequence[dict], groups: Mapping[int, str], iou: float = 0.5) -> pd.DataFrame:
@@ -41,8 +42,7 @@ def ledger(gt: dict, results: Sequence[dict], groups: Mapping[int, str], iou: fl
             rows.append((chip, groups[chip], prediction["score"], bool(g), prediction["area"], truth))
         missed = set(image["gtIds"]) - {int(g) for g in found.values()}
         rows += [(chip, groups[chip], None, False, None, run.cocoGt.anns[g]["area"]) for g in sorted(missed)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"score": float, "right": bool, "area_px": float, "truth_px": float})
+    return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
 
 
 def judged(gt: dict, results: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ modules is `rtslib.models.detectron2.model`.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
@@ -21,7 +21,7 @@ from rtslib.config import Config
 from rtslib.models.cascade import CascadeHeads
 from rtslib.models.mask_head import MaskHead
 from rtslib.models.pieces import pieces, together
-from rtslib.models.pixels import alike, chip_detections, network_input, network_targets
+from rtslib.models.pixels import alike, channels_last, chip_detections, network_input, network_targets
 from rtslib.models.platt import platt
 from rtslib.models.rpn import build_rpn
 from rtslib.models.semantic import SemanticBranch, agreed, component_boxes, semantic_loss
@@ -47,9 +47,9 @@ class Detector(Trunk):
         self.heads = CascadeHeads(config)
         self.mask_head = MaskHead(config)
         self.semantic = SemanticBranch(config) if config.semantic else None
-        for part in (self.fpn, self.rpn, self.heads, self.mask_head, self.semantic):
-            if part is not None:  # branches give maps channels last: convolutions that follow need no copies
-                part.to(memory_format=torch.channels_last)
+        parts: list[nn.Module | None] = [self.fpn, self.rpn, self.heads, self.mask_head, self.semantic]
+        for part in filter(None, parts):  # branches give maps channels last: convolutions that follow need no copies
+            channels_last(part)
 
     def pyramid(self, images: dict[str, Tensor], valid: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run the trunk and build the pyramid.

@@ -70,9 +70,7 @@ def asked(model: nn.Module) -> Iterator[tuple[int, str, CrossAttention]]:
                 yield 4 << level, modality, ask  # type: ignore[misc]
 
 
-def reading(
-    model: Model, batch: dict[str, Any], place: tuple[int, int]
-) -> dict[tuple[int, str], tuple[np.ndarray, ...]]:
+def reading(model: Model, batch: dict[str, Any], place: tuple[int, int]) -> dict[tuple[int, str], Read]:
     """Watch one place of one chip read the other modalities.
 
     Args:

@@ -25,6 +25,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from rtslib.errors import WeightsError
+from rtslib.models.pixels import channels_last
 
 #: Our names -> timm's.
 NAMES = {
@@ -50,7 +51,7 @@ class TimmBranch(nn.Module):
         super().__init__()
         size: dict[str, Any] = {"strict_img_size": False} if name.startswith("swin") else {}
         net = timm.create_model(NAMES[name], features_only=True, in_chans=in_chans, drop_path_rate=drop_path, **size)
-        self.net = net.to(memory_format=torch.channels_last)
+        self.net = channels_last(net)
         info: Any = self.net.feature_info
         self.wanted = [i for i, stride in enumerate(info.reduction()) if stride in STRIDES]
         self.channels: tuple[int, ...] = tuple(info.channels()[i] for i in self.wanted)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rtslib.evaluation.ledger import TYPES
 from rtslib.evaluation.threshold import best_threshold
 from rtslib.models.platt import platt
 from rtslib.training.runs import Run
@@ -22,7 +23,7 @@ def calibrated_ledger(run: Run) -> pd.DataFrame | None:
     without a validation side or one that joins others."""
     if not run.ledger.exists():
         return None
-    rows, config = pd.read_csv(run.ledger, dtype={"group": str}), run.config
+    rows, config = pd.read_csv(run.ledger, dtype=TYPES), run.config
     scores = torch.tensor(rows["score"].to_numpy(), dtype=torch.float64)
     return rows.assign(score=platt(scores, config.temperature, config.score_shift).numpy())
 

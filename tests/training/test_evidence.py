@@ -1,9 +1,11 @@
 """What a run's ledger says of maps."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from rtslib.config import Config
+from rtslib.mapping.ground import ground_totals, in_m2
 from rtslib.training.evidence import UNKNOWN, calibrated_ledger, shown_from
 from rtslib.training.runs import Run
 
@@ -36,3 +38,10 @@ def test_a_run_that_cannot_say_says_so(tmp_path):
     assert shown_from(Run(tmp_path)) == (UNKNOWN, "No validation side to choose the score threshold on: 0.5 is taken.")
     wrong = run_of(tmp_path, (0.9, False))
     assert shown_from(wrong)[0] == UNKNOWN and "No right detection" in shown_from(wrong)[1]
+
+
+def test_a_validation_side_without_slumps_and_detections_says_nothing(tmp_path):
+    bare = run_of(tmp_path)
+    assert len(calibrated_ledger(bare)) == 0 and shown_from(bare)[0] == UNKNOWN
+    totals = ground_totals(np.array([0.9]), np.array([100.0]), in_m2(calibrated_ledger(bare), 16.0), 0.5)
+    assert totals["ground_count"] is None
