@@ -4,7 +4,7 @@ import numpy as np
 
 from helpers.scored import case
 from rtslib.data.masks import encode
-from rtslib.evaluation.ledger import COLUMNS, judged, ledger
+from rtslib.evaluation.ledger import TYPES, judged, ledger
 
 
 def square(x, side):
@@ -22,7 +22,7 @@ def test_right_wrong_and_missed_with_their_sizes():
     found = [(1, 0, 9, 0.8), (1, 1, 10, 0.9), (3, 5, 4, 0.3)]
     results = [{"image_id": i, "category_id": 1, "segmentation": square(x, s), "score": p} for i, x, s, p in found]
     rows = ledger(gt, results, {1: "a", 2: "b", 3: "c"})
-    assert tuple(rows) == COLUMNS
+    assert tuple(rows) == tuple(TYPES)
     by_score = rows[rows["score"].notna()].sort_values("score")
     assert by_score[["chip", "group", "score", "right", "area_px"]].values.tolist() == [
         [3, "c", 0.3, False, 16.0], [1, "a", 0.8, False, 81.0], [1, "a", 0.9, True, 100.0]]  # fmt: skip

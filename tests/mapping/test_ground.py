@@ -12,7 +12,7 @@ from shapely.geometry import box
 
 from rtslib.errors import DataError
 from rtslib.evaluation.calibration import fit_platt
-from rtslib.evaluation.ledger import COLUMNS
+from rtslib.evaluation.ledger import TYPES
 from rtslib.mapping import ground
 from rtslib.mapping.ground import ground_totals, in_m2, map_ledger, read_ledger
 from rtslib.mapping.maps import _totals
@@ -23,7 +23,7 @@ LEAST, PIXEL = 0.3, 16.0
 
 def ledger(*rows):
     """Rows (score, right, area_px, truth_px), each of a site of its own; the score of what was missed is NaN."""
-    return pd.DataFrame([(k, str(k), *row) for k, row in enumerate(rows)], columns=list(COLUMNS))
+    return pd.DataFrame([(k, str(k), *row) for k, row in enumerate(rows)], columns=list(TYPES))
 
 
 def world(rng, sites, slumps=2.5, wrong=2.0):
@@ -41,7 +41,7 @@ def world(rng, sites, slumps=2.5, wrong=2.0):
         for _ in range(rng.poisson(wrong)):
             score, area = 1 / (1 + np.exp(1.0 - rng.normal(-1.2, 1.2))), rng.lognormal(4.5, 0.8)
             rows.append((site, str(site), score, False, area, np.nan))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(TYPES))
 
 
 def test_the_truth_lies_in_the_interval_as_often_as_is_said(monkeypatch):
