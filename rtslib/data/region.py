@@ -36,7 +36,7 @@ from rtslib.data.warp import box_in, overlap, read_layer, turned
 from rtslib.errors import ConfigError, DataError, one_line
 
 #: Times that the grid's pixels may be finer than those of the finest source, and coarser than those of the coarsest.
-FINER, COARSER = 100, 1000
+FINER, COARSER = 10_000, 1000
 #: What to do about a source's names.
 NAMES = "name the bands, - skips one: PATH=red,-,nir"
 
