@@ -33,6 +33,7 @@ PixelSize = Annotated[float | None, typer.Option(help="In map units of --crs.")]
 Aoi = Annotated[Path | None, typer.Option("--aoi", metavar="FILE", help="Polygons of the area of interest.")]
 RunFolder = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a trained run.")]
 Tta = Annotated[bool, typer.Option("--tta", help="See each chip or window turned and mirrored, too: 8 times the time.")]
+AoiLayer = Annotated[str | None, typer.Option("--aoi-layer", metavar="NAME", help="Of --aoi, if it has several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -74,6 +74,8 @@ def chips(
     region = open_region(source, crs=crs or None, pixel_size=pixel_size)
     area = None if aoi is None else area_of(aoi, region.crs)
     known = read_truth(str(truth), region.crs, layer, where)
+    for said in known.attrs["notes"]:
+        note(said)
     options = Options(size, overlap, keep_empty, group_by, layout)
     counts = cut_chips(Request(region, known, options, area), out, resume, progress_on_stderr)
     with whole(out / "chips.png") as part:

@@ -6,8 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtslib.cli.app import Aoi, Crs, PixelSize, RunFolder, Sources, Tta, app, note, note_turned, progress_on_stderr
-from rtslib.errors import ConfigError
+from rtslib.cli.app import (
+    Aoi,
+    AoiLayer,
+    Crs,
+    PixelSize,
+    RunFolder,
+    Sources,
+    Tta,
+    app,
+    note,
+    note_turned,
+    progress_on_stderr,
+)  # fmt: skip
+from rtslib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,9 +27,25 @@ if TYPE_CHECKING:
 
     from rtslib.config import Config
     from rtslib.data.scenes import Scene
+    from rtslib.mapping.plan import Options
     from rtslib.training.runs import Run
 
+# fmt: off
+Scale = Annotated[list[str] | None, typer.Option(
+    "--scale", metavar="BAND=NUMBER", help="What a band's numbers are multiplied by, in place of what its file says.")]
+Offset = Annotated[list[str] | None, typer.Option(
+    "--offset", metavar="BAND=NUMBER", help="What is then added to them, likewise.")]
+Nodata = Annotated[list[str] | None, typer.Option(
+    "--nodata", metavar="[FILE=]NUMBER", help="What means nothing in a raster, or in all, beside what its tags say.")]
+Score = Annotated[float | None, typer.Option(
+    min=0, max=1, help="Least score of a polygon on the map; else the run's own (validation's best F1).")]
+Ledger = Annotated[Path | None, typer.Option(
+    metavar="FILE", help="For the totals: what `evaluate --map --ledger` wrote of known ground.")]
+Probability = Annotated[bool, typer.Option("--probability", help="Also write a COG of mask probability.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a map that was stopped.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a map that is there.")]
 MapFolder = Annotated[Path, typer.Argument(metavar="MAP", help="Folder of a finished map.")]
+# fmt: on
 
 
 @app.command(name="map")
@@ -28,23 +56,25 @@ def map_(
     source: Sources = None,
     crs: Crs = "",
     pixel_size: PixelSize = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    nodata: Nodata = None,
     aoi: Aoi = None,
+    aoi_layer: AoiLayer = None,
     window: Annotated[int, typer.Option(min=1, help="Side of a window, px.")] = 256,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring windows, px: a large slump.")] = 64,
-    score: Annotated[float | None, typer.Option(
-        min=0, max=1, help="Least score of a polygon on the map; else the run's own (validation's best F1).")] = None,
+    score: Score = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 4,
     block: Annotated[int, typer.Option(min=1, help="Windows a side of a block, the unit of work.")] = 8,
     tta: Tta = False,
-    probability: Annotated[bool, typer.Option("--probability", help="Also write a COG of mask probability.")] = False,
-    ledger: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="For the totals: what `evaluate --map --ledger` wrote of known ground.")] = None,
+    probability: Probability = False,
+    ledger: Ledger = None,
     image_date: Annotated[str, typer.Option(help="Date of the images, written to every polygon.")] = "",
     workers: Annotated[int, typer.Option(min=0, help="Processes of a local Dask cluster; 0: this process.")] = 0,
     scheduler: Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler to use instead.")] = "",
     pictures: Annotated[bool, typer.Option(help="Also draw map.png and map.html.")] = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a map that was stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that is there.")] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Map a scene or a region into polygons and a web map.
 
@@ -53,7 +83,6 @@ def map_(
     """
     from rtslib.mapping.maps import map_region
     from rtslib.mapping.plan import Options
-    from rtslib.mapping.spreading import FromRun, Spread
     from rtslib.training.runs import Run
 
     made = Run(run)
@@ -61,13 +90,13 @@ def map_(
     if tta:
         note_turned(config)
         config = config.updated(tta=True)
-    place = _place(scene, source or [], crs, pixel_size)
-    area = None if aoi is None else area_of(aoi, place.stack.crs)
+    place = _as_told(_place(scene, source or [], crs, pixel_size), scale or [], offset or [], nodata or [])
+    area = None if aoi is None else area_of(aoi, place.stack.crs, aoi_layer)
     _check_bands(place, config, refuse=bool(source))
     least, known = _evidence(made, score, ledger)
     options = Options(window, overlap, least, batch_size=batch_size, block=block, probability=probability)
-    load = FromRun(str(run.resolve()), made.digest, tta)
-    model: Any = Spread(load, workers, scheduler) if workers or scheduler else load()
+    _say_doubts(config, place, options, area)
+    model = _model(made, tta, workers, scheduler)
     found = map_region(
         model, config, place.stack, out, options=options, area=area, overwrite=overwrite, resume=resume,
         provenance={**made.provenance, "image_date": image_date}, progress=progress_on_stderr, ledger=known,
@@ -121,20 +150,25 @@ def arts(
 
 
 def score_map(
-    found: Path, truth: Path, aoi: Path | None, as_json: bool, least: float = 0.0, ledger: Path | None = None
-) -> str:
+    found: Path, truth: Path, aoi: Path | None, as_json: bool, least: float = 0.0, ledger: Path | None = None,
+    layer: str | None = None, aoi_layer: str | None = None,
+) -> str:  # fmt: skip
     """Compare mapped polygons with known ones, of both those that meet the area of interest, as a map has them.
 
-    `ledger` is where to write what was right and what was missed (`rtslib.mapping.ground.map_ledger`). Returns what
-    `evaluate --map` prints. Raises DataError: a file cannot be read, or has other columns.
+    `layer` and `aoi_layer` name those of files that have several; `ledger` is where to write what was right and what
+    was missed (`rtslib.mapping.ground.map_ledger`). Returns what `evaluate --map` prints. Raises DataError: a file
+    cannot be read, or has other columns.
     """
-    from rtslib.data.scenes import read_polygons
+    from rtslib.data.projecting import about
+    from rtslib.data.vectors import read_truth
     from rtslib.evaluation.maps import as_text, evaluate_map, read_map
 
     pred = read_map(found)
-    known = read_polygons(truth, pred.crs)
+    known = about(read_truth(truth, pred.crs, layer), float(pred.total_bounds[[0, 2]].mean()) if len(pred) else 0.0)
+    for said in known.attrs["notes"]:
+        note(said)
     if aoi is not None:
-        area = area_of(aoi, pred.crs)
+        area = area_of(aoi, pred.crs, aoi_layer)
         pred, known = (frame[frame.intersects(area)].reset_index(drop=True) for frame in (pred, known))
     scores = evaluate_map(pred, known, least=least)
     if ledger is not None:
@@ -155,6 +189,23 @@ def _evidence(made: "Run", score: float | None, ledger: Path | None) -> "tuple[f
         score, why = shown_from(made)
         note(why)
     return score, known
+
+
+def _model(made: "Run", tta: bool, workers: int, scheduler: str) -> Any:
+    """Load the model here, or say how workers do."""
+    from rtslib.mapping.spreading import FromRun, Spread
+
+    load = FromRun(str(made.folder.resolve()), made.digest, tta)
+    return Spread(load, workers, scheduler) if workers or scheduler else load()
+
+
+def _say_doubts(config: "Config", place: "Scene", options: "Options", area: Any) -> None:
+    """Note what looks odd in the rasters, before work; refuses what cannot be mapped."""
+    from rtslib.mapping.doubts import doubts
+    from rtslib.mapping.plan import plan
+
+    for said in doubts(plan(config, place.stack, options, area), config):
+        note(said)
 
 
 def _check_bands(place: "Scene", config: "Config", refuse: bool) -> None:
@@ -183,11 +234,34 @@ def _place(scene: Path | None, sources: list[str], crs: str, pixel_size: float |
     return Scene(Path(region.files[0]).parent, region, None)
 
 
-def area_of(aoi: Path, crs: Any) -> "shapely.Geometry":
-    """Return the union of the polygons of a file, in a CRS."""
-    from rtslib.data.scenes import read_polygons
+def _as_told(place: "Scene", scale: list[str], offset: list[str], nodata: list[str]) -> "Scene":
+    """Return the rasters with scale, offset and nodata as the command line gives them."""
+    from dataclasses import replace
 
-    return read_polygons(aoi, crs).geometry.union_all()
+    def read(option: str, pairs: list[str], bare: bool = False) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for pair in pairs:
+            name, equals, text = pair.rpartition("=")
+            try:
+                found |= {key: float(text) for key in (name.split(",") if not bare else [name])}
+            except ValueError:
+                text = ""
+            if not text or not (equals or bare):
+                raise ConfigError(f"{option} {pair!r}: write {'FILE=NUMBER or NUMBER' if bare else 'BAND=NUMBER'}")
+        return found
+
+    numbers = read("--scale", scale), read("--offset", offset), read("--nodata", nodata, bare=True)
+    return replace(place, stack=place.stack.with_numbers(*numbers)) if any(numbers) else place
+
+
+def area_of(aoi: Path, crs: Any, layer: str | None = None) -> "shapely.Geometry":
+    """Return the union of the polygons of a file, in a CRS, and note what was odd."""
+    from rtslib.data.vectors import read_area
+
+    area, notes = read_area(aoi, crs, layer)
+    for said in notes:
+        note(said)
+    return area
 
 
 def _refuse_unread(place: "Scene", config: Any) -> None:
@@ -205,9 +279,12 @@ def _draw(place: "Scene", found: Any, out: Path, score: float) -> None:
     from rtslib.figures.web.page import write_webmap
     from rtslib.files import whole
 
-    write_webmap(place, found, out / "map.html", least=score, overwrite=True)
     with whole(out / "map.png") as part:
         map_figure(place, found, least=score).savefig(part)
+    try:
+        write_webmap(place, found, out / "map.html", least=score, overwrite=True)
+    except DataError as e:  # a web map cannot show the pole
+        note(f"no map.html, but map.png is there: {e}")
 
 
 def _totals(out: Path) -> str:

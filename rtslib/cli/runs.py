@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rtslib.cli.app import (
+    AoiLayer,
     Category,
     Data,
     Json,
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from rtslib.config import Config
     from rtslib.data.chips import Chip, ChipSet
     from rtslib.models.model import Model
+
+Side = Annotated[Literal["all", "train", "val", "test"], typer.Option(help="With --run: side of its split to score.")]
+Ledger = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="With --map of candidates: also write what was right and missed, for `map --ledger`."
+    ),
+]
 
 
 @app.command()
@@ -134,19 +143,17 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of labelled chips, any layout.")] = None,
     predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="COCO results to score.")] = None,
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="Or a run, to predict with now.")] = None,
-    side: Annotated[
-        Literal["all", "train", "val", "test"], typer.Option(help="With --run: side of its split to score.")
-    ] = "all",
+    side: Side = "all",
     tta: Tta = False,
     map_: Annotated[Path | None, typer.Option("--map", metavar="FILE", help="Instead: mapped polygons.")] = None,
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: known polygons.")] = None,
     aoi: Annotated[Path | None, typer.Option(metavar="FILE", help="With --map: the area of interest it has.")] = None,
+    layer: Annotated[str | None, typer.Option(metavar="NAME", help="Of --truth, if it has several.")] = None,
+    aoi_layer: AoiLayer = None,
     least: Annotated[float, typer.Option(
         min=0, max=1, help="With --map: score from which it shows polygons; those below count for AP alone."
     )] = 0.0,
-    ledger: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="With --map of candidates: also write what was right and missed, for `map --ledger`."
-    )] = None,
+    ledger: Ledger = None,
     category: Category = "", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Score predictions, a run or a map against what is known.
@@ -157,14 +164,14 @@ def evaluate(
     """
     if (map_ is None) != (truth is None) or (map_ is None) == (data is None):
         raise ConfigError("give --data, or --map with --truth")
-    if map_ is None and (aoi is not None or ledger is not None or least):
-        raise ConfigError("--aoi, --least and --ledger go with --map")
+    if map_ is None and (aoi or ledger or least or layer or aoi_layer):
+        raise ConfigError("--aoi, --layer, --aoi-layer, --least and --ledger go with --map")
     if tta and run is None:
         raise ConfigError("--tta needs --run: predictions and maps are there already")
     if map_ is not None:
         from rtslib.cli.maps import score_map
 
-        return print(score_map(map_, truth, aoi, as_json, least, ledger))
+        return print(score_map(map_, truth, aoi, as_json, least, ledger, layer, aoi_layer))
     if (predictions is None) == (run is None):
         raise ConfigError("give either --predictions or --run")
     if run is None and side != "all":

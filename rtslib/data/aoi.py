@@ -18,7 +18,7 @@ from rasterio.transform import array_bounds
 from rasterio.warp import transform
 
 from rtslib.data.grids import Grid
-from rtslib.data.scenes import read_polygons
+from rtslib.data.vectors import read_polygons
 from rtslib.errors import ConfigError, DataError, one_line
 
 #: Pixels of a file from which on a wrong pixel size is likelier than an area of that size.

@@ -7,6 +7,8 @@ Sources: NDVI, Rouse et al. 1974 (NASA SP-351, 309-317). NDWI, McFeeters 1996 (I
 a Lambertian surface. Relative elevation, Nitze et al. 2021 (doi 10.3390/rs13214294).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 #: Sun of the shaded relief, degrees: the cartographic convention (north-west, half way up).
@@ -15,13 +17,20 @@ AZIMUTH, ALTITUDE = 315.0, 45.0
 #: Radius of the disc whose mean is the reference of relative elevation, metres.
 DISC_RADIUS_M = 50.0
 
-#: Derived band -> measured bands that it needs, in a stack's order (`rtslib.data.region` has its own).
-NEEDS: dict[str, tuple[str, ...]] = {
-    "ndvi": ("red", "nir"), "ndwi": ("green", "nir"), "shaded_relief": ("relative_elevation",),
-}  # fmt: skip
+#: Derived bands that are of terrain, and computed on pixels of known size.
+TERRAIN = ("relative_elevation", "shaded_relief")
 
 #: Derived band -> how many pixels beyond a window it reads on each side.
 MARGIN: dict[str, int] = {"ndvi": 0, "ndwi": 0, "shaded_relief": 1}
+
+
+def needs(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Derived band -> measured ones that rasters with `names` compute it from; the raw DEM shades better."""
+    relief = "elevation" if "elevation" in names else "relative_elevation"
+    return {
+        "ndvi": ("red", "nir"), "ndwi": ("green", "nir"), "shaded_relief": (relief,),
+        "relative_elevation": ("elevation",),
+    }  # fmt: skip
 
 
 def _normalised_difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from rtslib.data.crs import horizontal, same_crs
 from rtslib.errors import DataError, one_line
 
 #: Two grids are one if their corners differ by less than this part of a pixel.
@@ -20,7 +21,7 @@ GRID_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Grid:
-    """The raster geometry of a file; `height` and `width` in px."""
+    """The raster geometry of a file; `height` and `width` in px. A vertical CRS is left out (`rtslib.data.crs`)."""
 
     crs: CRS
     transform: Affine
@@ -41,7 +42,7 @@ def open_raster(path: Path | str) -> rasterio.DatasetReader:
 
 
 def read_grid(file: rasterio.DatasetReader) -> Grid:
-    """Return the grid of an open raster. Raises DataError: no CRS, rotated, or not north up."""
+    """Return the grid of an open raster. Raises DataError: no CRS, or none on Earth, rotated, not north up."""
     t = file.transform
     if file.crs is None:
         raise DataError(file.name, "no CRS", "a raster with a CRS")
@@ -49,7 +50,7 @@ def read_grid(file: rasterio.DatasetReader) -> Grid:
         raise DataError(file.name, "a rotated grid", "a north-up grid", "warp it with gdalwarp")
     if t.a <= 0 or t.e >= 0:
         raise DataError(file.name, f"pixels of {t.a:g} x {t.e:g} map units", "a north-up grid", "warp it with gdalwarp")
-    return Grid(file.crs, t, file.height, file.width)
+    return Grid(horizontal(file.crs, file.name), t, file.height, file.width)
 
 
 def check_same_grid(path: Path | str, grid: Grid, first_path: Path | str, first: Grid) -> None:
@@ -57,7 +58,7 @@ def check_same_grid(path: Path | str, grid: Grid, first_path: Path | str, first:
     if (grid.height, grid.width) != (first.height, first.width):
         expected = f"{first.height} x {first.width} px as {first_path}"
         raise DataError(path, f"{grid.height} x {grid.width} px", expected)
-    if grid.crs != first.crs:
+    if not same_crs(grid.crs, first.crs):
         raise DataError(path, f"CRS {grid.crs}", f"{first.crs} as {first_path}")
     a, b = grid.transform, first.transform
     across = [(a.c - b.c + end * (a.a - b.a)) / b.a for end in (0, grid.width)]

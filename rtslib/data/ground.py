@@ -13,6 +13,7 @@ import numpy as np
 import rasterio.warp
 from rasterio.crs import CRS
 
+from rtslib.data.projecting import project
 from rtslib.errors import DataError
 
 
@@ -33,7 +34,7 @@ def measure(frame: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
     if frame.crs is None:
         raise DataError("polygons", "no CRS", "polygons with a CRS")
     west, south, east, north = frame.total_bounds
-    on_ground = frame.geometry.to_crs(equal_area_crs(frame.crs, (west + east) / 2, (south + north) / 2))
+    on_ground = project(frame, equal_area_crs(frame.crs, (west + east) / 2, (south + north) / 2)).geometry
     return on_ground.area.to_numpy(), on_ground.length.to_numpy()
 
 

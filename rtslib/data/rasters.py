@@ -1,10 +1,10 @@
 """Stacks: co-registered GeoTIFFs read as named bands in physical units on one grid.
 
 A *stack* is what a chip of layout (c) and a scene have in common: one or more files with the same CRS, transform and
-size, whose TIFF tags say what each band is (description), how its numbers become physical values (scale, offset) and
-which of them mean nothing (nodata). NDVI, NDWI and shaded relief are derived where the files lack them. A *window* is a
-part of the grid; reading one gives exactly the numbers that reading the whole and cutting would give, since derived
-bands read a margin around it.
+size, whose TIFF tags say what each band is (description), how its numbers become physical values (scale, offset, unit)
+and which of them mean nothing (nodata), by the rules of `rtslib.data.layers`. NDVI, NDWI, relative elevation and shaded
+relief are derived where the files lack them. A *window* is a part of the grid; reading one gives exactly the numbers
+that reading the whole and cutting would give, since derived bands read a margin around it.
 
 Headers are checked when a stack is opened, values when they are read. GDAL datasets are opened for each read, so that a
 stack can be pickled and used by several processes.
@@ -12,6 +12,7 @@ stack can be pickled and used by several processes.
 Source for scale, offset and nodata: GDAL raster data model.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,24 +24,13 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from rtslib.bands import BANDS
 from rtslib.data import derive
 from rtslib.data.grids import Grid, check_same_grid, open_raster, pixel_size, read_grid
+from rtslib.data.layers import Layer, check_once, file_layers, physical, read_raw, with_numbers
 from rtslib.errors import ConfigError, DataError, one_line
 
 # GDAL's own cache, a twentieth of the memory, would fill as a region is read; it asks for this when first used.
 os.environ.setdefault("GDAL_CACHEMAX", "64")  # MiB
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One band of one file: where it is (`index` counts from 1) and how its numbers become physical."""
-
-    name: str
-    path: Path | str
-    index: int
-    scale: float
-    offset: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +78,16 @@ class Stack:
                 raise DataError(self.files[0], how, f"from {', '.join(inputs)}, as the model was trained on", fix)
         derived = (*self.derived, *(b for b in wanted if b not in self.derived))
         return replace(self, derived=derived, ways=tuple({**dict(self.ways), **wanted}.items()))
+
+    def with_numbers(
+        self, scale: Mapping[str, float] = {}, offset: Mapping[str, float] = {}, nodata: Mapping[str, float] = {}
+    ) -> Self:
+        """Return the same rasters with other scale, offset and nodata, as `rtslib.data.layers.with_numbers` takes them.
+
+        Raises:
+            ConfigError: no such band or file, or a number that cannot be used.
+        """
+        return replace(self, layers=with_numbers(self.layers, scale, offset, nodata))
 
     crs = property(lambda self: self.grid.crs, doc="Coordinate reference system of the grid.")
     transform = property(lambda self: self.grid.transform, doc="Pixel (column, row) to map coordinates; north up.")
@@ -138,7 +138,7 @@ class Stack:
     @property
     def _needs(self) -> dict[str, tuple[str, ...]]:
         """Derived band -> bands that it is computed from, which may be derived themselves."""
-        return derive.NEEDS | dict(self.ways)
+        return derive.needs(layer.name for layer in self.layers) | dict(self.ways)
 
     def _reach(self, band: str) -> tuple[int, int]:
         """Rows and columns beyond a window that a band reads, with those of what it is computed from."""
@@ -150,7 +150,10 @@ class Stack:
 
     def _margin(self, band: str) -> tuple[int, int]:
         """Rows and columns of its inputs that a derived band reads beyond its own."""
-        return (derive.MARGIN[band],) * 2
+        if band != "relative_elevation":
+            return (derive.MARGIN[band],) * 2
+        width, height = pixel_size(self.grid)
+        return math.ceil(derive.DISC_RADIUS_M / height), math.ceil(derive.DISC_RADIUS_M / width)
 
     def _rows_and_columns(self, window: Window | None) -> tuple[tuple[int, int], tuple[int, int]]:
         if window is None:
@@ -164,7 +167,7 @@ class Stack:
         if band not in self.derived:
             return raw[band]
         inputs = [self._made(b, raw) for b in self._needs[band]]
-        terrain = (pixel_size(self.grid),) if band in ("relative_elevation", "shaded_relief") else ()
+        terrain = (pixel_size(self.grid),) if band in derive.TERRAIN else ()
         return getattr(derive, band)(*inputs, *terrain)
 
     def _read_layers(
@@ -176,11 +179,10 @@ class Stack:
             here = [layer for layer in layers if layer.path == path]
             try:
                 with rasterio.open(path) as file:
-                    values = file.read([layer.index for layer in here], window=ranges)
-                    valid = file.read_masks([layer.index for layer in here], window=ranges) > 0
+                    raw = [read_raw(file, layer, ranges) for layer in here]
             except RasterioError as e:
                 raise DataError(path, f"unreadable pixels: {one_line(e)}", "a whole GeoTIFF") from e
-            out |= {layer.name: physical(layer, v, ok) for layer, v, ok in zip(here, values, valid)}
+            out |= {layer.name: physical(layer, values, valid) for layer, (values, valid) in zip(here, raw)}
         return out
 
 
@@ -192,8 +194,8 @@ def open_stack(paths: Sequence[str | Path]) -> Stack:
 
     Raises:
         DataError: no file; one that is missing or no raster; no CRS; a grid that is rotated, not north up, or not that
-            of the first file; a band without description, unknown or repeated; a complex dtype; a broken scale; a
-            geographic CRS where shaded relief has to be derived.
+            of the first file; a band without description, unknown or repeated; a complex dtype; a broken scale; terrain
+            to be derived without pixels in metres, or on such of more than 50 m.
     """
     if not paths:
         raise DataError("raster stack", "no file", "at least one GeoTIFF")
@@ -202,74 +204,28 @@ def open_stack(paths: Sequence[str | Path]) -> Stack:
     for path in map(Path, paths):
         with open_raster(path) as file:
             this = read_grid(file)
-            layers += _layers(file, path)
+            layers += file_layers(file, path)
         grid = grid or this
         check_same_grid(path, this, layers[0].path, grid)
     check_once(layers)
-    names = {layer.name for layer in layers}
-    derived = tuple(b for b, needs in derive.NEEDS.items() if b not in names and names.issuperset(needs))
-    if "shaded_relief" in derived and not grid.crs.is_projected:
-        fix = "shaded relief needs pixels in metres: reproject, or supply a shaded_relief band"
-        raise DataError(layers[0].path, f"a geographic CRS ({grid.crs})", "a projected one", fix)
-    return Stack(tuple(layers), derived, grid)
+    return Stack(tuple(layers), derivable(layers, grid, "reproject, or supply these bands"), grid)
 
 
-def _layers(file: rasterio.DatasetReader, path: Path) -> list[Layer]:
-    """Return the described bands of an open file. Raises DataError as `open_stack` does."""
-    layers = []
-    for k, name in enumerate(file.descriptions):
-        where, dtype = f"{path}, band {k + 1}", file.dtypes[k]
-        if not name:
-            raise DataError(where, "no band description", f"one of {', '.join(BANDS)}")
-        if name not in BANDS:
-            raise DataError(where, f"band {name!r}", f"one of {', '.join(BANDS)}")
-        check_numbers(where, dtype, file.scales[k], file.offsets[k])
-        layers.append(Layer(name, path, k + 1, file.scales[k], file.offsets[k]))
-    return layers
-
-
-def check_once(layers: Sequence[Layer], fix: str = "") -> None:
-    """Raise DataError, with `fix` as what to do, if two layers are the same band."""
-    first: dict[str, Layer] = {}
-    for layer in layers:
-        twin = first.setdefault(layer.name, layer)
-        if twin is not layer:
-            found = f"a second band {layer.name!r} (the first: {twin.path}, band {twin.index})"
-            raise DataError(f"{layer.path}, band {layer.index}", found, "each band once", fix)
-
-
-def check_numbers(where: str, dtype: str, scale: float, offset: float) -> None:
-    """Raise DataError unless the numbers of a band are real and become physical by a usable scale and offset."""
-    if dtype.startswith("complex"):
-        raise DataError(where, f"dtype {dtype}", "a real number type")
-    if not np.isfinite([scale, offset]).all() or scale == 0:
-        raise DataError(where, f"scale {scale} and offset {offset}", "finite ones, scale not 0")
-
-
-def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Scale the numbers of one layer, nodata to NaN, and check them against the band's contract.
-
-    Args:
-        layer: the band they are of.
-        values: (h, w) as the file has them, any real dtype.
-        valid: bool (h, w), False = nodata.
-
-    Returns:
-        float32 (h, w) in the unit of `BANDS[layer.name]`, NaN = nodata.
+def derivable(layers: Sequence[Layer], grid: Grid, fix: str) -> tuple[str, ...]:
+    """Return the derived bands that layers on a grid lack and can give.
 
     Raises:
-        DataError: a value outside the band's range, or NaN where the band may have none.
+        DataError: they are of terrain, and the grid's pixels have no size in metres (then `fix` says what to do), or
+            too large a one.
     """
-    band, where = BANDS[layer.name], f"{layer.path}, band {layer.index}"
-    out = values * np.float64(layer.scale) + layer.offset
-    empty = np.isnan(out)
-    if not band.may_be_nan and (empty & valid).any():
-        found = f"NaN at {int((empty & valid).sum())} px of {band.name}"
-        raise DataError(where, found, "numbers", "tag NaN as nodata if these are voids")
-    out[~valid] = np.nan
-    wrong = (out < band.low) | (out > band.high)
-    if wrong.any():
-        expected = f"{band.low:g} to {band.high:g}" + (f" ({band.unit})" if band.unit != "1" else "")
-        found = f"{band.name} {out[wrong][0]:g}"
-        raise DataError(where, found, expected, "see scale, offset and nodata tags")
-    return out.astype(np.float32)
+    names = {layer.name for layer in layers}
+    derived = tuple(b for b, needs in derive.needs(names).items() if b not in names and names.issuperset(needs))
+    terrain = [b for b in derived if b in derive.TERRAIN]
+    if terrain:
+        where = f"{' and '.join(terrain)} from {next(la.path for la in layers if 'elevation' in la.name)}"
+        if not grid.crs.is_projected:
+            raise DataError(where, f"a geographic CRS ({grid.crs})", "a projected one", fix)
+        if "relative_elevation" in terrain and max(pixel_size(grid)) > derive.DISC_RADIUS_M:
+            found = f"pixels of {max(pixel_size(grid)):g} m"
+            raise DataError(where, found, f"at most {derive.DISC_RADIUS_M:g} m, as the mean is over a disc of 100 m")
+    return derived

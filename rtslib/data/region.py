@@ -15,7 +15,7 @@ Sources: GDAL raster data model (scale, offset, masks); `rtslib.data.derive` for
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,21 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, RasterioError
 from rasterio.transform import array_bounds
 
 from rtslib.bands import BANDS
-from rtslib.data import derive
-from rtslib.data.grids import Grid, check_same_grid, open_raster, pixel_size, read_grid
-from rtslib.data.rasters import Stack, check_numbers, check_once
-from rtslib.data.warp import Layer, box_in, overlap, read_layer
+from rtslib.data.crs import horizontal
+from rtslib.data.grids import Grid, check_same_grid, open_raster, read_grid
+from rtslib.data.layers import SKIP, Layer, check_once, file_layers
+from rtslib.data.rasters import Stack, derivable
+from rtslib.data.warp import box_in, overlap, read_layer, turned
 from rtslib.errors import ConfigError, DataError, one_line
 
-#: Place of a band that is not read, in the names of a source.
-SKIP = "-"
+#: Times that the grid's pixels may be finer than those of the finest source, and coarser than those of the coarsest.
+FINER, COARSER = 10_000, 1000
+#: What to do about a source's names.
+NAMES = "name the bands, - skips one: PATH=red,-,nir"
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,6 @@ class Region(Stack):
 
     layers: tuple[Layer, ...]
     warped: tuple[str, ...] = ()
-
-    @property
-    def _needs(self) -> dict[str, tuple[str, ...]]:
-        return _needs(layer.name for layer in self.layers) | dict(self.ways)
-
-    def _margin(self, band: str) -> tuple[int, int]:
-        if band != "relative_elevation":
-            return super()._margin(band)
-        width, height = pixel_size(self.grid)
-        return math.ceil(derive.DISC_RADIUS_M / height), math.ceil(derive.DISC_RADIUS_M / width)
 
     def _read_layers(
         self, layers: Sequence[Any], ranges: tuple[tuple[int, int], tuple[int, int]]
@@ -125,7 +117,7 @@ def open_region(
     for source in given:
         with _open(source.path) as file:
             grids.append(read_grid(file))
-            layers += _layers(file, source)
+            layers += file_layers(file, source.path, source.bands, NAMES)
     check_once(layers, "skip one with -")
     paths = [s.path for s in given]
     grid = grids[reference] if chosen is None else _cover(grids, paths, chosen, pixel_size)
@@ -133,16 +125,8 @@ def open_region(
     for path, g in zip(paths, grids):
         if path in warped:
             _check_overlap(path, g, grid)
-    names = {layer.name for layer in layers}
-    derived = tuple(b for b, needs in _needs(names).items() if b not in names and names.issuperset(needs))
-    _check_terrain(layers, derived, grid)
+    derived = derivable(layers, grid, "give crs and pixel_size in metres, or supply these bands")
     return Region(tuple(layers), derived, grid, warped)
-
-
-def _needs(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Derived band -> measured ones that a region with `names` computes it from; the raw DEM shades better."""
-    relief = "elevation" if "elevation" in names else "relative_elevation"
-    return derive.NEEDS | {"shaded_relief": (relief,), "relative_elevation": ("elevation",)}
 
 
 def _check_choice(count: int, reference: int | None, crs: object, pixel_size: float | None) -> CRS | None:
@@ -157,7 +141,7 @@ def _check_choice(count: int, reference: int | None, crs: object, pixel_size: fl
         raise ConfigError(f"pixel_size={pixel_size}: give the side of a pixel in map units of {crs}, above 0")
     try:
         with rasterio.Env():  # where PROJ's own words would go to stderr
-            return CRS.from_user_input(crs)
+            return horizontal(CRS.from_user_input(crs), f"crs={crs}")
     except CRSError as e:
         raise ConfigError(f"crs={crs!r} is none ({one_line(e)}): give one such as EPSG:3413") from e
 
@@ -176,33 +160,6 @@ def _open(path: str) -> rasterio.DatasetReader:
         raise DataError(path, f"no readable raster: {one_line(e)}", "one that GDAL opens") from e
 
 
-def _layers(file: rasterio.DatasetReader, source: Source) -> list[Layer]:
-    """Return the named bands of an open source. Raises DataError as `open_region` does."""
-    path, listed = source.path, f"one of {', '.join(BANDS)}"
-    alphas = [k for k, c in zip(file.indexes, file.colorinterp) if c == ColorInterp.alpha]
-    names = source.bands or tuple(n or (SKIP if k in alphas else "") for k, n in zip(file.indexes, file.descriptions))
-    if len(names) != file.count:
-        raise DataError(
-            path, f"{file.count} bands", f"{len(names)} as named ({','.join(names)})", "name each, - skips one"
-        )
-    layers = []
-    for k, name, dtype, scale, offset in zip(file.indexes, names, file.dtypes, file.scales, file.offsets):
-        where = f"{path}, band {k}"
-        if name == SKIP:
-            continue
-        if not name:
-            raise DataError(where, "no band description", listed, "name the bands: PATH=red,green,blue")
-        if name not in BANDS:
-            raise DataError(where, f"band {name!r}", listed, "name the bands, - skips one: PATH=red,-,nir")
-        if k in alphas:
-            raise DataError(where, f"an alpha band as {name}", "data", "gdal_edit.py -colorinterp_N undefined, or skip")
-        check_numbers(where, dtype, scale, offset)
-        layers.append(Layer(name, path, k, scale, offset, alphas[0] if alphas else 0))
-    if not layers:
-        raise DataError(path, "no band that is read", "at least one", "leave it out")
-    return layers
-
-
 def _same(a: Grid, b: Grid) -> bool:
     try:
         check_same_grid("a", a, "b", b)
@@ -213,7 +170,10 @@ def _same(a: Grid, b: Grid) -> bool:
 
 def _cover(grids: Sequence[Grid], paths: Sequence[str], crs: CRS, size: float) -> Grid:
     """Return the north-up grid over all extents, its corner at whole multiples of the pixel size."""
-    boxes = np.array([box_in(g, crs, p) for g, p in zip(grids, paths)]) / size
+    found = [box_in(g, crs, p) for g, p in zip(grids, paths)]
+    boxes = np.array([turned(b, found[0]) for b in found] if crs.is_geographic else found)
+    _check_size(boxes, grids, crs, size)
+    boxes /= size
     rounding = 1e-6  # px that the way through the CRS may add
     left, bottom = np.floor(boxes[:, :2].min(axis=0) + rounding).astype(int).tolist()
     right, top = np.ceil(boxes[:, 2:].max(axis=0) - rounding).astype(int).tolist()
@@ -221,22 +181,22 @@ def _cover(grids: Sequence[Grid], paths: Sequence[str], crs: CRS, size: float) -
     return Grid(crs, corner, max(top - bottom, 1), max(right - left, 1))
 
 
+def _check_size(boxes: np.ndarray, grids: Sequence[Grid], crs: CRS, size: float) -> None:
+    """Refuse pixels that make no grid, or one far coarser than any source. Raises ConfigError."""
+    unit = "degrees" if crs.is_geographic else crs.linear_units
+    width, height = (float(boxes[:, 2 + k].max() - boxes[:, k].min()) / size for k in (0, 1))
+    own = [(b[2] - b[0]) / g.width for b, g in zip(boxes, grids)]
+    if max(width, height) > 2**31 - 1 or size * FINER < min(own):  # GDAL counts in 32 bit
+        found = f"{width:,.0f} x {height:,.0f} px, about {width * height / 256**2:,.0f} windows of 256 px"
+        fix = f"the finest source has pixels of {min(own):.3g}"
+        raise ConfigError(f"pixel_size={size:g} ({unit} of {crs}) makes a grid of {found}: take a larger one, {fix}")
+    if size > COARSER * max(own):
+        fix = f"the coarsest source has pixels of {max(own):.3g}"
+        raise ConfigError(f"pixel_size={size:g} ({unit} of {crs}) leaves nothing to see: take a smaller one, {fix}")
+
+
 def _check_overlap(path: str, source: Grid, grid: Grid) -> None:
     left, bottom, right, top = overlap(path, source, grid)
     if left >= right or bottom >= top:
         bounds = ", ".join(f"{v:g}" for v in array_bounds(grid.height, grid.width, grid.transform))
         raise DataError(path, "no part of it on the region's grid", f"one in {bounds}, {grid.crs}", "leave it out")
-
-
-def _check_terrain(layers: Sequence[Layer], derived: Sequence[str], grid: Grid) -> None:
-    """Refuse to derive terrain bands on pixels that have no size in metres, or too large a one."""
-    terrain = [b for b in derived if b in ("relative_elevation", "shaded_relief")]
-    if not terrain:
-        return
-    where = f"{' and '.join(terrain)} from {next(la.path for la in layers if 'elevation' in la.name)}"
-    if not grid.crs.is_projected:
-        fix = "give crs and pixel_size in metres, or supply these bands"
-        raise DataError(where, f"a geographic CRS ({grid.crs}) of the region", "a projected one", fix)
-    if "relative_elevation" in terrain and max(pixel_size(grid)) > derive.DISC_RADIUS_M:
-        found = f"pixels of {max(pixel_size(grid)):g} m"
-        raise DataError(where, found, f"at most {derive.DISC_RADIUS_M:g} m, as the mean is over a disc of 100 m")

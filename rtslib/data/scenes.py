@@ -12,15 +12,16 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import rasterio
-import shapely
 from affine import Affine
 from rasterio.crs import CRS
 
 from rtslib.data import masks
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.grids import Grid, open_raster
+from rtslib.data.projecting import about
 from rtslib.data.rasters import Stack, open_stack
-from rtslib.errors import DataError, one_line
+from rtslib.data.vectors import layer_names, read_truth
+from rtslib.errors import DataError
 from rtslib.files import new_folder, whole
 
 #: File with the known slumps of a scene, and its layer.
@@ -47,7 +48,7 @@ def open_scene(folder: str | Path) -> Scene:
 
     Raises:
         DataError: no folder, no `*.tif` in it, rasters that are no stack (see `rasters.open_stack`), or
-            a truth file that is unreadable, has no CRS or holds anything but polygons.
+            a truth file that is none (see `vectors.read_polygons`).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -57,37 +58,13 @@ def open_scene(folder: str | Path) -> Scene:
         raise DataError(folder, "no *.tif", "a scene: a folder of GeoTIFFs on one grid")
     stack = open_stack(files)
     truth = folder / TRUTH_FILE
-    return Scene(folder, stack, read_polygons(truth, stack.crs) if truth.exists() else None)
+    return Scene(folder, stack, _read_truth(truth, stack) if truth.exists() else None)
 
 
-def read_polygons(
-    path: str | Path, crs: object, layer: str | None = None, where: str | None = None
-) -> gpd.GeoDataFrame:
-    """Read a layer of a vector file as valid polygons in `crs`, with an index from 0.
-
-    Args:
-        path: what GDAL reads.
-        crs: of the polygons returned.
-        layer: its name; None takes the first.
-        where: SQL condition on its rows (OGR SQL), such as "year = 2023"; None takes all.
-
-    Raises:
-        DataError: unreadable, without CRS, or with geometries other than polygons.
-    """
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        frame = gpd.read_file(path, layer=layer, where=where)
-    except ValueError as e:  # pyogrio's, for SQL that it cannot use
-        raise DataError(path, f"no rows where {where!r} can be asked for: {one_line(e)}", "a condition in SQL") from e
-    except (DataSourceError, DataLayerError) as e:
-        raise DataError(path, f"no readable vector file: {' '.join(str(e).split())}", "polygons") from e
-    if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
-        raise DataError(path, "no geometry with a CRS", "polygons with a CRS")
-    kinds = set(frame.geom_type.dropna()) - {"Polygon", "MultiPolygon"}
-    if kinds or frame.geometry.isna().any():
-        raise DataError(path, f"{', '.join(sorted(kinds)) or 'empty geometries'}", "polygons only")
-    return frame.set_geometry(shapely.make_valid(frame.geometry.values)).to_crs(crs).reset_index(drop=True)
+def _read_truth(path: Path, stack: Stack) -> gpd.GeoDataFrame:
+    """Read known slumps, of several layers that of the scene's name for it, to lie where the stack does."""
+    layer = TRUTH_LAYER if TRUTH_LAYER in layer_names(path) else None
+    return about(read_truth(path, stack.crs, layer), (stack.transform @ (stack.width / 2, 0))[0])
 
 
 def mosaic_group(chipset: ChipSet, group: str, out: str | Path) -> Path:

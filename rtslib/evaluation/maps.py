@@ -28,7 +28,8 @@ import pandas as pd
 import shapely
 
 from rtslib.data.ground import equal_area_crs
-from rtslib.data.scenes import read_polygons
+from rtslib.data.projecting import project
+from rtslib.data.vectors import read_polygons
 from rtslib.errors import ConfigError, DataError
 from rtslib.evaluation.bootstrap import DRAWS, Hits, average_precision, draw_weights, interval
 from rtslib.evaluation.polygons import MapScore, match_polygons
@@ -50,16 +51,9 @@ def read_map(path: str | Path) -> gpd.GeoDataFrame:
         Valid polygons with the file's columns, among them `score`, float64 0-1; index from 0.
 
     Raises:
-        DataError: as `rtslib.data.scenes.read_polygons`; no column `score`, or one with values outside 0-1.
+        DataError: as `rtslib.data.vectors.read_polygons`; no column `score`, or one with values outside 0-1.
     """
-    import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        crs = pyogrio.read_info(path)["crs"]
-    except (DataSourceError, DataLayerError):
-        crs = None  # read_polygons says what is wrong
-    return _scored(read_polygons(path, crs or "EPSG:4326"), path)
+    return _scored(read_polygons(path, None), path)
 
 
 def evaluate_map(
@@ -165,7 +159,7 @@ def _on_ground(pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> tuple[gpd.Geo
     place = truth if len(truth) else pred
     west, south, east, north = place.total_bounds if len(place) else (0.0, 0.0, 0.0, 0.0)
     crs = equal_area_crs(place.crs, (west + east) / 2, (south + north) / 2) if len(place) else "EPSG:6931"
-    return _polygons(pred.to_crs(crs), "map"), _polygons(truth.to_crs(crs), "known slumps")
+    return _polygons(project(pred, crs, "map"), "map"), _polygons(project(truth, crs, "known slumps"), "known slumps")
 
 
 def _polygons(frame: gpd.GeoDataFrame, where: str) -> gpd.GeoDataFrame:

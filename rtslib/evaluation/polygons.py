@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import geopandas as gpd
 import shapely
 
+from rtslib.data.projecting import project
 from rtslib.errors import ConfigError
 
 
@@ -52,7 +53,7 @@ def match_polygons(pred: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, iou: float =
     """
     if not 0 < iou <= 1:
         raise ConfigError(f"iou={iou}: take a threshold above 0, up to 1")
-    found, known = pred.geometry.values, truth.to_crs(pred.crs).geometry.values
+    found, known = pred.geometry.values, project(truth, pred.crs, "known slumps").geometry.values
     tree = shapely.STRtree(known)
     free = set(range(len(known)))
     pairs, again = [], []

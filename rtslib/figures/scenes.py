@@ -150,8 +150,8 @@ def true_north(crs: object, x: float, y: float) -> float:
 
     to_map = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
     lon, lat = to_map.transform(x, y, direction="INVERSE")
-    north = to_map.transform(lon, lat + 1e-4)
-    return math.degrees(math.atan2(north[1] - y, north[0] - x))
+    at, north = to_map.transform(lon, lat), to_map.transform(lon, lat + 1e-4)  # there and back: x may go beyond 180
+    return math.degrees(math.atan2(north[1] - at[1], north[0] - at[0]))
 
 
 def ground_metres(crs: object, x: float, y: float, length: float) -> float:
@@ -184,13 +184,15 @@ def _halo() -> list:
 
 
 def _frame(axes: Axes, scene: Scene) -> None:
-    """Coordinates in km and the CRS's name."""
+    """Coordinates in km, or degrees, and the CRS's name."""
+    degrees = scene.stack.crs.is_geographic
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:,.1f}"))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3f}" if degrees else f"{v / 1000:,.1f}"))
     axes.tick_params(color="#90a4ae")
-    axes.set_xlabel(f"x, km ({scene.stack.crs.to_string()})")
-    axes.set_ylabel("y, km")
+    unit = "degrees" if degrees else "km"
+    axes.set_xlabel(f"x, {unit} ({scene.stack.crs.to_string()})")
+    axes.set_ylabel(f"y, {unit}")
 
 
 def _scale_bar(axes: Axes, crs: object, part: float = 5) -> None:

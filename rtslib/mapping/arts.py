@@ -21,6 +21,7 @@ import geopandas as gpd
 import numpy as np
 
 from rtslib.data.ground import measure
+from rtslib.data.projecting import project
 from rtslib.errors import ConfigError, DataError
 
 ARTS_CRS = "EPSG:3413"
@@ -60,7 +61,7 @@ def to_arts(
     """
     said = {"RegionName": region, "CreatorLab": creator, "BaseMapDate": base_map_date, "BaseMapSource": base_map_source}
     _check(detections, said, base_map_resolution, contribution_date)
-    frame = detections.to_crs(ARTS_CRS).reset_index(drop=True)
+    frame = project(detections, ARTS_CRS, "map").reset_index(drop=True)
     centre = frame.geometry.centroid.to_crs(
         "EPSG:4326"
     )  # taken in metres: degrees fail where a slump meets 180 degrees

@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 
 from rtslib.data.ground import measure
+from rtslib.data.projecting import project
 from rtslib.errors import DataError, one_line
 from rtslib.evaluation.calibration import fit_platt
 from rtslib.evaluation.polygons import match_polygons
@@ -94,7 +95,7 @@ def map_ledger(
     Returns:
         As `rtslib.evaluation.ledger.ledger`, with `area_m2` and `truth_m2` on the ground; chip and group are squares.
     """
-    score, known = match_polygons(pred, truth, iou), truth.to_crs(pred.crs)
+    score, known = match_polygons(pred, truth, iou), project(truth, pred.crs)
     areas, sizes = measure(pred)[0], measure(known)[0]
     squares = [_squares(frame, block_m) for frame in (pred, known)]
     slump = {p: t for p, t, _ in score.pairs}

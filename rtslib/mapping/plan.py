@@ -9,10 +9,12 @@ map that was stopped goes on only under the same one. Inputs are known by their 
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import shapely
 from affine import Affine
 from rasterio.windows import Window
@@ -23,6 +25,9 @@ from rtslib.data.inputs import marks
 from rtslib.data.missing import check_absent
 from rtslib.data.rasters import Stack
 from rtslib.errors import ConfigError, DataError
+
+#: A map of 35 days on a machine that judges a window a second; a plan holds all of them.
+MOST_WINDOWS = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def plan(config: Config, region: Stack, options: Options, area: shapely.Geometry
         area: area of interest in the region's CRS; windows that do not meet it are left out.
 
     Raises:
-        ConfigError: the region has no band of the model.
+        ConfigError: the region has no band of the model, or there are more than `MOST_WINDOWS` windows.
         MissingModalityError: the model cannot run without a modality that the region lacks.
         DataError: the area of interest lies outside the region, or a band cannot be computed as on the model's chips.
     """
@@ -127,6 +132,7 @@ def absent_from(config: Config, region: Stack) -> tuple[str, ...]:
 
 
 def _blocks(region: Stack, options: Options, area: shapely.Geometry | None) -> Iterator[Block]:
+    _check_count(region, options, area)
     rows, cols = (windows.starts(n, options.window, options.overlap) for n in (region.height, region.width))
     height, width = (min(options.window, n) for n in (region.height, region.width))
     if area is not None:
@@ -139,6 +145,23 @@ def _blocks(region: Stack, options: Options, area: shapely.Geometry | None) -> I
             if kept:
                 yield Block(index, tuple(kept))
                 index += 1
+
+
+def _check_count(region: Stack, options: Options, area: shapely.Geometry | None) -> None:
+    """Refuse more windows than any map has, before they are laid out. Raises ConfigError."""
+    shape = ground_box(Window(0, 0, region.width, region.height), region.transform)
+    if area is not None:
+        shape = shapely.box(*area.bounds).intersection(shape)
+    across, down = np.ptp(np.reshape(shape.bounds, (2, 2)), axis=0) if not shape.is_empty else (0, 0)
+    step, (x, y) = options.window - options.overlap, (region.transform.a, -region.transform.e)
+    count = math.ceil(across / x / step) * math.ceil(down / y / step)
+    most = max(region.height, region.width) // step
+    if count > MOST_WINDOWS or most > MOST_WINDOWS:
+        found = f"{region.width} x {region.height} px of {x:g} x {y:g} ({region.crs})"
+        raise ConfigError(
+            f"a map of about {max(count, most):,} windows, over {found}: at most {MOST_WINDOWS:,} can be mapped; "
+            "take larger pixels, larger windows, or an area of interest"
+        )
 
 
 def ground_box(window: Window, transform: Affine) -> shapely.Polygon:
@@ -166,6 +189,7 @@ def fingerprint(todo: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
     area = None if todo.area is None else hashlib.sha256(todo.area.wkb).hexdigest()
     return {
         **model,
+        "masks": [[layer.alpha, None if layer.nodata is None else repr(layer.nodata)] for layer in region.layers],
         "modalities": {m: list(bands) for m, bands in todo.modalities.items()},
         "absent": list(todo.absent),
         "options": asdict(todo.options),

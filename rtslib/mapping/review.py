@@ -24,7 +24,9 @@ import pandas as pd
 import shapely
 from scipy.stats import binomtest
 
-from rtslib.errors import DataError, OutputError, one_line
+from rtslib.data.projecting import project
+from rtslib.data.vectors import read_polygons
+from rtslib.errors import DataError, OutputError
 from rtslib.evaluation.polygons import overlap
 from rtslib.files import whole
 
@@ -133,7 +135,7 @@ def apply_review(detections: gpd.GeoDataFrame, review: gpd.GeoDataFrame) -> gpd.
         DataError: no column `id`.
     """
     _need(detections, ("id",), "map")
-    old = review.to_crs(detections.crs).reset_index(drop=True)
+    old = project(review, detections.crs).reset_index(drop=True)
     rejected = (~old["accepted"]).fillna(False).to_numpy(dtype=bool)
     keep = np.ones(len(detections), dtype=bool)
     keep[[n for n, o in _matched(detections, old) if rejected[o]]] = False
@@ -159,23 +161,14 @@ def _all_rows(path: Path, crs: object) -> gpd.GeoDataFrame:
     layers = [_read_layer(path, REVIEW_LAYER)]
     if ORPHANED_LAYER in pyogrio.list_layers(path)[:, 0]:
         layers.append(_read_layer(path, ORPHANED_LAYER))
-    layers = [layer[[*OF_MAP, *OF_REVIEWER, "geometry"]].to_crs(crs) for layer in layers]
+    layers = [project(layer[[*OF_MAP, *OF_REVIEWER, "geometry"]], crs) for layer in layers]
     return gpd.GeoDataFrame(pd.concat(layers, ignore_index=True), crs=crs)
 
 
 def _read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
     """Read and check one layer. Raises DataError."""
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        frame = gpd.read_file(path, layer=layer)
-    except (DataSourceError, DataLayerError) as e:
-        raise DataError(path, f"no readable layer {layer!r}: {one_line(e)}", "a review, as `map` writes it") from e
+    frame = read_polygons(path, None, layer)
     _need(frame, (*OF_MAP, *OF_REVIEWER), path)
-    kinds = set(frame.geom_type.dropna()) - {"Polygon", "MultiPolygon"}
-    if frame.crs is None or kinds or frame.geometry.isna().any():
-        raise DataError(path, ", ".join(sorted(kinds)) or "rows without geometry or CRS", "polygons with a CRS")
-    frame = frame.set_geometry(shapely.make_valid(frame.geometry.values), crs=frame.crs)
     frame["id"] = frame["id"].astype("Int64")
     frame["accepted"] = pd.array([_answer(v, path, k) for k, v in enumerate(frame["accepted"], 1)], dtype="boolean")
     for name in ("comment", "reviewer"):

@@ -214,7 +214,7 @@ def test_geographic_crs_only_where_no_metres_are_needed(tmp_path):
     image = write(tmp_path / "image.tif", {"red": full(1)}, "EPSG:4326", degrees)
     assert open_stack([image]).bands == ("red",)
     dem = write(tmp_path / "dem.tif", {"relative_elevation": full(1)}, "EPSG:4326", degrees)
-    with pytest.raises(DataError, match=r"geographic CRS \(EPSG:4326\).*shaded relief needs pixels in m"):
+    with pytest.raises(DataError, match=r"geographic CRS \(EPSG:4326\).*reproject, or supply these bands"):
         open_stack([dem])
 
 

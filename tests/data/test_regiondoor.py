@@ -68,11 +68,16 @@ def test_shaded_relief_prefers_the_raw_dem(tmp_path):
     assert region.layers_of(["relative_elevation"]) == {"relative_elevation"}
 
 
-def test_stacks_are_as_they_were(tmp_path):
-    stack = open_stack([write(tmp_path / "dem.tif", {"elevation": full(1)})])
-    assert stack.bands == ("elevation",)
+def test_stacks_derive_as_regions_do(tmp_path):
+    rising = full(0) + 10.0 * np.arange(SIZE[1])
+    path = write(tmp_path / "dem.tif", {"elevation": rising})
+    stack, region = open_stack([path]), open_region([path])
+    assert stack.bands == region.bands == ("elevation", "shaded_relief", "relative_elevation")
+    whole = stack.read()
+    np.testing.assert_array_equal(whole, region.read())
+    np.testing.assert_allclose(stack.read(window=Window(30, 20, 9, 7)), whole[:, 20:27, 30:39], atol=1e-4)
     stack = open_stack([write(tmp_path / "a.tif", {"elevation": full(1), "relative_elevation": full(0)})])
-    assert stack.layers_of(["shaded_relief"]) == {"relative_elevation"}
+    assert stack.layers_of(["shaded_relief"]) == {"elevation"}
 
 
 def test_terrain_needs_metres_only_if_derived(tmp_path):
@@ -139,10 +144,10 @@ CHANGES = {
     "complex": ({"dtype": "complex64"}, "band 1: found dtype complex64"),
     "scale": ({"scales": [0.0]}, "band 1: found scale 0.0 and offset 0.0"),
     "alpha": (
-        {"bands": {"nir": full(1), "slope": full(1)}, "dtype": "uint8", "alpha": 2},
-        "found an alpha band as slope",
+        {"bands": {"nir": full(1), "-": full(2)}, "dtype": "uint8", "alpha": 2},
+        "band 2: found no band description (tagged alpha, but its values are no mask's)",
     ),
-    "only alpha": ({"bands": {"-": full(1)}, "dtype": "uint8", "alpha": 1}, "found no band that is read"),
+    "only alpha": ({"bands": {"-": full(255)}, "dtype": "uint8", "alpha": 1}, "found no band that is read"),
     "elsewhere": ({"at": AT @ Affine.translation(200, 0)}, "found no part of it on the region's grid"),
     "touching": ({"at": AT @ Affine.translation(80, 0)}, "found no part of it on the region's grid"),
     "other zone": ({"crs": "EPSG:32640"}, "found no part of it on the region's grid"),

@@ -186,7 +186,7 @@ def test_a_map_is_read_and_checked(tmp_path):
     frame.rename(columns={"score": "p"}).to_file(path)
     with pytest.raises(DataError, match="column `score`"):
         read_map(path)
-    with pytest.raises(DataError, match="no readable vector file"):
+    with pytest.raises(DataError, match="no such file"):
         read_map(tmp_path / "none.gpkg")
     gpd.GeoDataFrame({"score": [0.5]}, geometry=[Point(0, 0)], crs=CRS).to_file(path)
     with pytest.raises(DataError, match="Point"):

@@ -138,7 +138,7 @@ def test_another_file_can_give_the_decisions_but_not_at_the_cost_of_those_there(
     with pytest.raises(OutputError, match="may hold decisions"):
         write_review(FOUR, path, previous=old)
     assert said(write_review(FOUR, path, previous=path))[3] == [True, "", "HR"]
-    with pytest.raises(DataError, match="no readable layer"):
+    with pytest.raises(DataError, match="no such file"):
         write_review(FOUR, tmp_path / "new.gpkg", previous=tmp_path / "none.gpkg")
 
 
@@ -152,7 +152,7 @@ def test_a_file_that_is_open_elsewhere_or_broken_is_left_alone(tmp_path):
     (tmp_path / "r.gpkg-wal").unlink()
     assert path.read_bytes() == before
     path.write_bytes(b"no")
-    with pytest.raises(DataError, match="no readable layer 'review'"):
+    with pytest.raises(DataError, match="no readable vector file"):
         write_review(FOUR, path)
     assert path.read_bytes() == b"no"
 

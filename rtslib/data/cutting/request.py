@@ -11,16 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
-import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
 
 from rtslib.bands import CHALLENGE_BANDS
+from rtslib.data import vectors
 from rtslib.data.grids import pixel_size
 from rtslib.data.inputs import marks
 from rtslib.data.rasters import Stack
-from rtslib.data.scenes import read_polygons
 from rtslib.errors import ConfigError, DataError
 
 #: Side of a square site where none is asked for, chips.
@@ -124,27 +121,12 @@ class Request:
 
 
 def read_truth(path: str, crs: object, layer: str | None = None, where: str | None = None) -> gpd.GeoDataFrame:
-    """Read known slumps; those that lie there twice with one outline count once.
-
-    Args:
-        path, crs, layer, where: as for `rtslib.data.scenes.read_polygons`; `layer` has to be given where there are
-            several of polygons.
+    """Read known slumps as `rtslib.data.vectors.read_truth` does, each once.
 
     Raises:
-        DataError: as there; there are several layers of polygons, or no polygon (where `where` holds).
+        DataError: as there, or no polygon (where `where` holds).
     """
-    if layer is None:
-        try:
-            layers = [str(name) for name, kind in pyogrio.list_layers(path) if "Polygon" in str(kind)]
-        except (DataSourceError, DataLayerError):
-            layers = []  # read_polygons says what is wrong
-        if len(layers) > 1:
-            raise DataError(path, f"layers {', '.join(layers)}", "the one with the slumps", f"--layer {layers[0]}")
-    frame = read_polygons(path, crs, layer, where)
-    frame = frame[~frame.geometry.is_empty]
-    frame = frame[~frame.geometry.normalize().duplicated()].reset_index(drop=True)
+    frame = vectors.read_truth(path, crs, layer, where)
     if not len(frame):
         raise DataError(path, "no polygon" + (f" where {where}" if where else ""), "the known slumps")
-    if not np.isfinite(frame.total_bounds).all():
-        raise DataError(path, f"polygons that have no place in {crs}", "polygons of this ground")
     return frame

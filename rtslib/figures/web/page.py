@@ -23,15 +23,17 @@ import rasterio.warp
 from affine import Affine
 from rasterio.crs import CRS
 
+from rtslib.data.grids import Grid
 from rtslib.data.ground import measure
+from rtslib.data.projecting import about, project
 from rtslib.data.scenes import Scene
 from rtslib.errors import OutputError
 from rtslib.figures import overview
+from rtslib.figures.mercator import LON_LAT, lon_lat, mercator_of
 from rtslib.figures.scenes import SCORE_RAMP, TRUTH_COLOUR
 from rtslib.figures.web import panel as webpanel
 from rtslib.files import write_text
 
-WEB_MERCATOR, LON_LAT = CRS.from_epsg(3857), CRS.from_epsg(4326)
 _PANEL = "@@rtslib panel@@"
 #: A file's texts get into the page's script, where a `<` could end it (`</script>`): it travels through leafmap as the
 #: first and ends as the second, which JavaScript reads as `<`.
@@ -51,11 +53,10 @@ class Overlay:
     transform: Affine
 
     def corners(self) -> list[list[float]]:
-        """Return the outer corners as [longitude, latitude], clockwise from the upper left."""
+        """Return the outer corners as [longitude, latitude], clockwise from the upper left; on beyond 180."""
         h, w = self.rgba.shape[:2]
-        xs, ys = zip(*(self.transform @ p for p in ((0, 0), (w, 0), (w, h), (0, h))), strict=True)
-        lon, lat = rasterio.warp.transform(WEB_MERCATOR, LON_LAT, xs, ys)
-        return [[x, y] for x, y in zip(lon, lat, strict=True)]
+        places = [self.transform @ p for p in ((0, 0), (w, 0), (w, h), (0, h))]
+        return [lon_lat(x, y) for x, y in places]
 
     def data_uri(self) -> str:
         """Return the picture as a WebP data URI (quality 85, lossless alpha)."""
@@ -67,26 +68,30 @@ class Overlay:
 
 
 def make_overlay(values: np.ndarray, transform: Affine, crs: object, longest: int = 2048) -> Overlay:
-    """Warp a picture to EPSG:3857.
+    """Warp a picture to EPSG:3857, whose coordinates go on beyond 180 degrees for a picture that lies across.
 
     Args:
         values: float32 (3, h, w) colour or (1, h, w) grey, NaN = nodata.
         transform, crs: of `values`.
         longest: px of the longer side, at most.
+
+    Raises:
+        DataError: it reaches nearer to a pole than EPSG:3857 does.
     """
     h, w = values.shape[1:]
+    target, moved = mercator_of(Grid(CRS.from_user_input(crs), transform, h, w))
     (left, top), (right, bottom) = transform @ (0, 0), transform @ (w, h)
     source = CRS.from_user_input(crs)
-    out, width, height = rasterio.warp.calculate_default_transform(source, WEB_MERCATOR, w, h, left, bottom, right, top)
+    out, width, height = rasterio.warp.calculate_default_transform(source, target, w, h, left, bottom, right, top)
     k = max(width, height) / longest
     if k > 1:
         out, width, height = out @ Affine.scale(k), int(width / k), int(height / k)
     warped = np.full((len(values), height, width), np.nan, dtype=np.float32)
     rasterio.warp.reproject(
         values, warped, src_transform=transform, src_crs=source, src_nodata=np.nan, dst_transform=out,
-        dst_crs=WEB_MERCATOR, dst_nodata=np.nan, resampling=rasterio.warp.Resampling.bilinear,
+        dst_crs=target, dst_nodata=np.nan, resampling=rasterio.warp.Resampling.bilinear,
     )  # fmt: skip
-    return Overlay(overview.to_rgba(warped, *overview.limits(values)), out)
+    return Overlay(overview.to_rgba(warped, *overview.limits(values)), moved @ out)
 
 
 def write_webmap(
@@ -130,18 +135,19 @@ def inline(path: str | Path, height: int = 620) -> Any:
     return HTML(f'<div><iframe style="{style}" title="map" srcdoc="{page}"></iframe></div>')
 
 
-def geojson(frame: gpd.GeoDataFrame, what: str) -> dict:
-    """Return polygons as GeoJSON in EPSG:4326 (1e-6 degrees), with the texts of their pop-ups.
+def geojson(frame: gpd.GeoDataFrame, what: str, middle: float = 0.0) -> dict:
+    """Return polygons as GeoJSON in EPSG:4326 (1e-6 degrees, on beyond 180), with the texts of their pop-ups.
 
     Args:
         frame: polygons in any CRS; columns of `rtslib.mapping.polygons.to_polygons` are shown if there.
         what: the word before the number, such as "Detection".
+        middle: longitude about which they are to lie, as the picture does.
 
     Returns:
         A FeatureCollection; properties `title`, `text` (lines) and, if known, `score`.
     """
     area, perimeter = measure(frame)
-    shapes = frame.geometry.to_crs(LON_LAT).set_precision(1e-6, mode="pointwise")
+    shapes = about(project(frame, LON_LAT), middle).geometry.set_precision(1e-6, mode="pointwise")
     features = []
     for i, shape in enumerate(shapes):
         row = frame.iloc[i]
@@ -179,7 +185,7 @@ def _page(scene: Scene, detections: gpd.GeoDataFrame, title: str, least: float) 
         attribution_control=False, add_sidebar=False, add_floating_sidebar=False,
     )  # fmt: skip
     groups = [_add_overlay(m, name, o, visible=not k) for k, (name, o) in enumerate(overlays.items())]
-    groups += _add_polygons(m, scene, detections, least)
+    groups += _add_polygons(m, scene, detections, least, float(corners[:, 0].mean()))
     spec = {
         "title": title, "groups": groups, "least": least, "ramp": SCORE_RAMP,
         "scores": [round(float(s), 4) for s in detections["score"]],
@@ -199,7 +205,7 @@ def _add_overlay(m: Any, name: str, overlay: Overlay, visible: bool) -> dict:
     return {"name": name, "layers": [layer], "radio": True, "visible": visible}
 
 
-def _add_polygons(m: Any, scene: Scene, detections: gpd.GeoDataFrame, least: float) -> list[dict]:
+def _add_polygons(m: Any, scene: Scene, detections: gpd.GeoDataFrame, least: float, x: float) -> list[dict]:
     """Add detections and known slumps; return their entries in the panel."""
     middle, top = (least + 1) / 2, 1.0
     ramp = ["interpolate", ["linear"], ["get", "score"], *sum(zip((least, middle, top), SCORE_RAMP, strict=True), ())]
@@ -209,7 +215,7 @@ def _add_polygons(m: Any, scene: Scene, detections: gpd.GeoDataFrame, least: flo
     entries = []
     for name, frame, (fill, line), colour, dashed in groups:
         source = fill.removesuffix("-fill")
-        data = json.loads(json.dumps(geojson(frame, name)).replace("<", _LESS))
+        data = json.loads(json.dumps(geojson(frame, name, x)).replace("<", _LESS))
         m.add_source(source, {"type": "geojson", "data": data})
         shown = colour if dashed else ramp
         m.add_layer({"id": fill, "type": "fill", "source": source, "paint": {"fill-color": shown}},
