@@ -220,7 +220,7 @@ _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "he
 _REAL: dict[str, Any] = {"backbone": "lite0", "pretrained": True, "batch_size": 2}
 _LAYOUTS: dict[str, Any] = {
     "geotiff": {**_REAL, "scale": 3.0, "crop": 64, "anchor_sizes": [12, 24, 48, 96, 192], "test_fraction": 0.2},
-    "coco": {**_REAL, "scale": 3.0, "crop": 96},
+    "coco": {**_REAL, "scale": 2.0, "crop": 128},
 }  # fmt: skip
 
 # Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours.
@@ -232,7 +232,7 @@ _QUICK: dict[str, Any] = {
 
 #: The frozen recipe of `python -m rtslib challenge`: all chips train, hours on two cores.
 CHALLENGE: dict[str, Any] = {
-    **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 8000, "scale_jitter": 0.25, "paste": 0.3,
+    **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 6000, "scale_jitter": 0.25, "paste": 0.3,
     "jitter": 1.5, "hue": 0.05, "tta": True, "val_fraction": 0.08, "test_fraction": 0.0,
 }  # fmt: skip
 
