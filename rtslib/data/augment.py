@@ -11,8 +11,6 @@ larger or smaller pixels, not steeper or flatter ground. That makes the scale ji
 2012.07177) one of pixel size alone.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -24,30 +22,21 @@ IMAGERY = ("red", "green", "blue")
 BRIGHTNESS, CONTRAST = 0.1, 0.2
 
 
-def crop_window(
-    masks: np.ndarray, side: int, rng: np.random.Generator, slumps: float = 2 / 3,
-    hard: Sequence[tuple[int, int]] = (),
-) -> tuple[slice, slice]:  # fmt: skip
-    """Choose rows and columns of a random crop; most hold a random pixel of a random instance, or a hard place.
+def crop_window(masks: np.ndarray, side: int, rng: np.random.Generator, slumps: float = 2 / 3) -> tuple[slice, slice]:
+    """Choose rows and columns of a random crop; most hold a random pixel of a random instance.
 
     Args:
         masks: bool (N, H, W).
         side: px; a chip that is smaller is taken whole along that axis.
         rng: source of the choice.
-        slumps: share of crops that are to hold such a pixel; where there are hard places, every other one of these
-            holds a hard place instead.
-        hard: (row, column) px of places that a model gets wrong, slump or not.
+        slumps: share of crops that are to hold such a pixel.
     """
-    shape = masks.shape[1:]
-    at: Sequence[int] | np.ndarray | None = None
-    if (len(masks) or len(hard)) and rng.random() < slumps:
-        if len(hard) and not (len(masks) and rng.random() < 0.5):
-            at = hard[int(rng.integers(len(hard)))]
-        else:
-            seen = np.argwhere(masks[int(rng.integers(len(masks)))])
-            at = seen[int(rng.integers(len(seen)))] if len(seen) else None
+    at: np.ndarray | None = None
+    if len(masks) and rng.random() < slumps:
+        seen = np.argwhere(masks[int(rng.integers(len(masks)))])
+        at = seen[int(rng.integers(len(seen)))] if len(seen) else None
     out = []
-    for axis, length in enumerate(shape):
+    for axis, length in enumerate(masks.shape[1:]):
         first, last = 0, max(0, length - side)
         if at is not None:
             first, last = max(0, int(at[axis]) - side + 1), min(last, int(at[axis]))
@@ -70,7 +59,6 @@ def zoom_factor(jitter: float, rng: np.random.Generator) -> float:
 
 def framed(
     pixels: np.ndarray, masks: np.ndarray, crop: int, zoom: float, rng: np.random.Generator, slumps: float = 2 / 3,
-    hard: Sequence[tuple[int, int]] = (),
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Cut a chip by `crop_window` and resize what is cut; where either is done, what is left has `MIN_PIXELS`.
 
@@ -80,16 +68,16 @@ def framed(
         crop: px a side of the result, whatever the zoom: the window is `crop / zoom` px. A chip smaller than the
             window is taken whole along that axis and stays smaller than `crop`. 0: the whole chip.
         zoom: factor, positive; 1: as it is.
-        rng, slumps, hard: of `crop_window`.
+        rng, slumps: of `crop_window`.
 
     Returns:
         float32 (B, h, w) and bool (n, h, w); may be views of what was given.
     """
     if zoom == 1:
-        return cropped(pixels, masks, crop_window(masks, crop, rng, slumps, hard)) if crop else (pixels, masks)
+        return cropped(pixels, masks, crop_window(masks, crop, rng, slumps)) if crop else (pixels, masks)
     side = max(1, round(crop / zoom))
     if crop:
-        window = crop_window(masks, side, rng, slumps, hard)
+        window = crop_window(masks, side, rng, slumps)
         pixels, masks = pixels[:, *window], masks[:, *window]
     h, w = (crop if crop and n == side else max(1, round(n * zoom)) for n in pixels.shape[1:])
     masks = resized_masks(masks[masks.any((1, 2))], (h, w))

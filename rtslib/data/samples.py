@@ -50,11 +50,10 @@ class ChipDataset(torch.utils.data.Dataset):
         dropout: chance that a modality is hidden from an augmented chip, see `rtslib.data.missing.draw`.
         hidden: modality -> part (`rtslib.data.missing.PARTS`) that is hidden from every chip. The bands of one
             that is hidden on the whole chip need not be there.
-        crop_slumps: share of crops that are to hold a pixel of a slump, or a hard place.
+        crop_slumps: share of crops that are to hold a pixel of a slump.
         scale_jitter: x: augmented chips are resized by a factor in [1 - x, 1 / (1 - x)], their crops to `crop` px.
         paste: chance that an augmented, labelled chip gets slumps of another one of `chips`.
         jitter, hue: of `rtslib.data.augment.jittered`.
-        hard: chip id -> (row, column) px of places to crop around, see `rtslib.data.augment.crop_window`.
 
     Raises:
         ConfigError: a modality needs a band that the data does not have.
@@ -65,7 +64,6 @@ class ChipDataset(torch.utils.data.Dataset):
         cache: bool = True, seed: int = 0, crop: int = 0, dropout: float = 0.0,
         hidden: Mapping[str, str] | None = None, crop_slumps: float = 2 / 3, scale_jitter: float = 0.0,
         paste: float = 0.0, jitter: float = 1.0, hue: float = 0.0,
-        hard: Mapping[int, Sequence[tuple[int, int]]] | None = None,
     ) -> None:  # fmt: skip
         self.chipset, self.chips = chipset, tuple(chips)
         self.hidden = dict(hidden or {})
@@ -75,7 +73,7 @@ class ChipDataset(torch.utils.data.Dataset):
         self._order = list(modalities)
         self.augment, self.seed, self.crop, self.dropout = augment, seed, crop, dropout
         self.crop_slumps, self.scale_jitter, self.jitter, self.hue = crop_slumps, scale_jitter, jitter, hue
-        self.paste, self.hard = paste, dict(hard or {})
+        self.paste = paste
         self._donors = [c for c in self.chips if chipset.instances.get(c.id)]
         self._bands = tuple(dict.fromkeys(b for bands in self.modalities.values() for b in bands))
         self._of = {m: [self._bands.index(b) for b in bands] for m, bands in self.modalities.items()}
@@ -124,7 +122,7 @@ class ChipDataset(torch.utils.data.Dataset):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return new pixels float32 (B, h, w) and masks bool (n, h, w): cut, pasted, turned and lit as `rng` says."""
         zoom = zoom_factor(self.scale_jitter, rng) if self.scale_jitter else 1.0
-        pixels, masks = framed(pixels, masks, self.crop, zoom, rng, self.crop_slumps, self.hard.get(chip.id, ()))
+        pixels, masks = framed(pixels, masks, self.crop, zoom, rng, self.crop_slumps)
         if self.paste and chip.labelled and rng.random() < self.paste:
             others = [c for c in self._donors if c.id != chip.id]
             drawn = rng.choice(len(others), min(DONORS, len(others)), replace=False) if others else ()

@@ -186,39 +186,6 @@ def test_share_of_crops_around_slumps(share):
     assert abs(hit - share) < 0.05
 
 
-def test_hard_places_share_the_crops_with_slumps():
-    masks, rng, hard = np.zeros((1, 300, 300), bool), np.random.default_rng(0), [(297, 4), (296, 296)]
-    masks[0, 3, 3] = True
-    hits = np.zeros(3)
-    for _ in range(1500):
-        rows, cols = crop_window(masks, 16, rng, hard=hard)
-        at = [(3, 3), *hard]
-        hits += [rows.start <= r < rows.stop and cols.start <= c < cols.stop for r, c in at]
-    assert abs(hits / 1500 - [1 / 3, 1 / 6, 1 / 6]).max() < 0.04
-    alone = [crop_window(masks[:0], 16, rng, hard=hard[:1])[0].stop > 297 for _ in range(300)]
-    assert 0.5 < np.mean(alone) < 0.8  # no slump: all of the share is the hard places'
-
-
-def test_hard_places_reach_samples():
-    pixels = np.zeros((5, 120, 120), np.float32)
-    pixels[4, 116, 2] = 1
-    chips = chip_set([pixels, pixels])[0]
-
-    def seen(hard):
-        dataset = ChipDataset(chips, chips.chips, MODALITIES, augment=True, crop=12, crop_slumps=1.0, hard=hard)
-        out = []
-        for epoch in range(20):
-            dataset.set_epoch(epoch)
-            out.append([bool(dataset[i]["images"]["terrain"][0].any()) for i in range(2)])
-        return np.mean(out, axis=0).tolist()
-
-    with_hard = seen({2: [(116, 2)]})
-    assert with_hard[1] == 1 and with_hard[0] < 0.2 and max(seen(None)) < 0.2
-
-
-# --- light
-
-
 def test_jitter_multiplies_how_far_brightness_and_contrast_vary():
     rng = np.random.default_rng(0)
     imagery = rng.uniform(50, 150, (3, 20, 20)).astype(np.float32)
