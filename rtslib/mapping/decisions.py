@@ -14,7 +14,7 @@ import geopandas as gpd
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rtslib.errors import DataError, one_line
+from rtslib.errors import DataError
 
 
 class Decision(BaseModel):
@@ -56,7 +56,7 @@ def read_decisions(path: str | Path) -> Decisions:
     except ValidationError as e:
         first = e.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        found = f"{where}: {first['msg']}" if where else one_line(first["msg"])
+        found = f"{where}: {first['msg']}" if where else first["msg"]
         raise DataError(path, found, "decisions, as the map page saves them") from e
 
 

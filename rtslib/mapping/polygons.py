@@ -44,8 +44,9 @@ def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[s
     Returns:
         Multipolygons in the grid's CRS, those that meet the area of interest: `id` (from 1), `score` (0-1),
         `area_m2`, `perimeter_m` (outer and inner outlines), `modalities` (those that had data under it, joined by
-        `+`), for each modality of the model `valid_rgb` and so on (share of its pixels with data, 0-1), `windows` (number that it was joined from), `touches_edge` (of the grid) and `touches_nodata` (either
-        way there may be more of it), and the provenance.
+        `+`), for each modality of the model `valid_rgb` and so on (share of its pixels with data, 0-1), `windows`
+        (number that it was joined from), `touches_edge` (of the grid) and `touches_nodata` (either way there may be
+        more of it), and the provenance.
     """
     grid = todo.region.grid
     shapes = [_outline(s, grid.transform) for s in slumps]

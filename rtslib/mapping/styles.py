@@ -1,8 +1,8 @@
 """Styles: the colours of a map's polygons, and the same inside its GeoPackage, where QGIS finds them.
 
 QGIS draws a layer as the table `layer_styles` of its GeoPackage says, where a row is marked as the default. It holds
-QML, QGIS's own form, and SLD (OGC 05-078r4), that of other programs. Polygons are coloured by score, in classes of equal
-width along the ramp that the map page has, from the least score to the best.
+QML, QGIS's own form, and SLD (OGC 05-078r4), that of other programs. Polygons are coloured by score, in classes of
+equal width along the ramp that the map page has, from the least score to the best.
 
 Source: OGC GeoPackage 1.3 for tables; GDAL's GeoPackage driver for the columns of `layer_styles`.
 """

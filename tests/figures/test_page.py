@@ -10,6 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from pyproj import Transformer
 from shapely.geometry import box
@@ -34,8 +35,10 @@ from rtslib.figures import overview
 from rtslib.figures.web import page as webmap
 from rtslib.figures.web.overlays import KINDS, make_overlay
 from rtslib.figures.web.slumps import detections_as_features, truth_as_features
+from rtslib.files import write_json
 from rtslib.mapping.decisions import decide
-from rtslib.mapping.review import write_review
+from rtslib.mapping.review import save_review, write_review
+from rtslib.mapping.totals import totals
 
 RGB = ("red", "green", "blue")
 EVIL = "</script><script>window.hacked = 1</script><!--<script><img src=x onerror='window.hacked=1'>"
@@ -154,6 +157,26 @@ def test_the_page_holds_everything(page, scene):
     assert (data["least"], data["best"]) == (0.3, 0.91)  # the ramp ends at the best score
     o = make_overlay(*overview.read_overview(scene.stack, RGB), scene.stack.crs)
     assert data["pictures"][0]["coordinates"] == o.corners()
+
+
+def test_a_map_folder_adds_totals_probability_and_decisions(scene, detections, tmp_path):
+    found = detections.assign(run_id="abc", image_date="2024-07-15")
+    write_json(tmp_path / "totals.json", totals(found["score"].to_numpy(), found["area_m2"].to_numpy()))
+    probability = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    probability[60:100, 80:140] = 255
+    place = {"crs": "EPSG:32608", "transform": Affine(10, 0, *CORNER[:1], 0, -10, CORNER[1])}
+    shape = {"height": SIZE, "width": SIZE, "count": 1, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "probability.tif", "w", driver="GTiff", **shape, **place) as d:
+        d.write(probability, 1)
+    review = write_review(found, tmp_path / "review.gpkg")
+    review.loc[review["id"] == 2, "accepted"] = False
+    save_review(review, tmp_path / "review.gpkg")
+    data = data_of(webmap.write_webmap(scene, found, tmp_path / "map.html", folder=tmp_path))
+    assert data["about"][0] == "model abc, images of 2024-07-15"
+    assert data["about"][1].startswith("3 slumps on the map; by their scores alone") and "95 %" in data["about"][1]
+    assert [p["name"] for p in data["pictures"]] == ["True colour", "Mask probability"]
+    assert data["pictures"][1]["ramp"][0] == "#440154" and data["pictures"][1]["high"] == "1"
+    assert data["decisions"] == {"2": {"accepted": False, "comment": "", "reviewer": ""}}
 
 
 def test_texts_of_files_stay_texts(page, evil_page):

@@ -1,8 +1,8 @@
 """The map as a leafmap `Map`, which a notebook user goes on working with: add layers, draw, export.
 
 It has the pictures and slumps of the map page and its colours, but no table and no review; `m.add_geojson`,
-`m.add_draw_control`, `m.draw_feature_collection_all`, `m.to_html` and all else are leafmap's (its MapLibre backend). There
-is no base map unless the user adds one, so it makes no request.
+`m.add_draw_control`, `m.draw_feature_collection_all`, `m.to_html` and all else are leafmap's (its MapLibre backend).
+There is no base map unless the user adds one, so it makes no request.
 """
 
 from pathlib import Path

@@ -96,6 +96,7 @@ def describe(
     overlays, truth = pictures(scene.stack, probability), scene.truth
     (west, north), _, (east, south), _ = overlays[0]["coordinates"]
     best = float(detections["score"].max()) if len(detections) else 1.0
+    modalities = {m for text in detections.get("modalities", ()) for m in str(text).split("+") if m}
     middle = (west + east) / 2
     shape = None
     if area is not None:
@@ -107,7 +108,8 @@ def describe(
         "truth": None if truth is None else truth_as_features(truth, detections, middle),
         "area": None if shape is None else shape.__geo_interface__,
         "least": least, "best": max(round(best, 4), least + 0.01), "ramp": SCORE_RAMP, "truth_colour": TRUTH_COLOUR,
-        "verdicts": VERDICTS, "modalities": sum(c.startswith("valid_") for c in detections.columns),
+        "verdicts": VERDICTS,
+        "modalities": max(len(modalities), sum(c.startswith("valid_") for c in detections.columns)),
         "digest": digest(detections), "decisions": _decided(folder),
     }  # fmt: skip
 
