@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from shapely.geometry import box
 
 from helpers.pages import (  # noqa: F401
     CORNER,
+    PATIENCE,
     SIZE,
     browser,
     colours,
@@ -354,18 +356,20 @@ def server(tmp_path_factory):
     serving.shutdown()
 
 
-def framed(browser, server, page, detections):
-    """Ids drawn in a page that embeds the map as a notebook does, and the pop-up of the first detection."""
+def framed(browser, server, page, detections, patience=PATIENCE):
+    """Ids drawn in a page that embeds the map as a notebook does, and the pop-up of the second detection."""
     folder, address = server
     (folder / "cell.html").write_text(f"<!DOCTYPE html><meta charset=utf-8>{webmap.inline(page).data}")
     tab = browser.new_page(viewport={"width": 1300, "height": 700})
-    tab.set_default_timeout(120_000)
+    tab.set_default_timeout(PATIENCE)
     away, errors = listening(tab)
     tab.goto(f"{address}/cell.html")
     tab.locator("iframe").wait_for()
     frame = tab.frames[1]
     frame.wait_for_function("window.rtsMap !== undefined")
-    tab.wait_for_timeout(1500)
+    with suppress(pytest.importorskip("playwright.sync_api").TimeoutError):
+        some = "rtsMap.queryRenderedFeatures({layers: ['detections-fill']}).length"
+        frame.wait_for_function(some, timeout=patience)
     found = drawn(frame, "detections-fill")
     title = None
     if found:
@@ -386,7 +390,7 @@ def test_the_browser_tests_notice_what_is_broken(browser, server, page, scene, d
     """Negative controls: MapLibre as it comes in a frame, a truncated image, polygons elsewhere, a request."""
     text = page.read_text()
     (tmp_path / "asitcomes.html").write_text(text.replace("self.origin", "location.origin"))
-    assert framed(browser, server, tmp_path / "asitcomes.html", detections)[0] == []
+    assert framed(browser, server, tmp_path / "asitcomes.html", detections, 15_000)[0] == []
     start = text.index("data:image/webp;base64,") + 400
     (tmp_path / "cut.html").write_text(text[:start] + text[text.index('"', start) :])
     tab, _, errors = opened(browser, tmp_path / "cut.html", whole=False)
@@ -412,7 +416,7 @@ def test_twenty_thousand_slumps_are_usable(browser, scene, detections, tmp_path)
     """Loaded, panned, filtered and walked through; the limits are far above what this takes on two cores."""
     n, rng = 20_000, np.random.default_rng(0)
     rows, cols = rng.uniform(0, SIZE - 1, (2, n))
-    shapes = [on_ground(r, c, r + 0.6, c + 0.6).buffer(1) for r, c in zip(rows, cols, strict=True)]
+    shapes = [on_ground(r, c, r + 0.6, c + 0.6).buffer(1, quad_segs=4) for r, c in zip(rows, cols, strict=True)]
     many = gpd.GeoDataFrame({"id": range(1, n + 1), "score": rng.uniform(0.3, 1, n), "area_m2": 40.0},
                             geometry=shapes, crs=detections.crs)  # fmt: skip
     out = webmap.write_webmap(replace(scene, truth=None), many, tmp_path / "m.html")

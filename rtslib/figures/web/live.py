@@ -18,7 +18,7 @@ from rtslib.figures.web.page import describe
 #: How Mustache, which escapes what it fills in, shows a slump in its pop-up.
 _POPUP = {
     "Detections": "<b>Detection {{id}}</b><br>score {{score}}<br>{{area}} m²<br>{{verdict}} {{match}}",
-    "Known slumps": "<b>Known slump {{id}}</b><br>{{area}} m²<br>{{verdict}} {{match}}",
+    "Known slumps": "<b>Known slump {{id}}</b><br>{{area}} m²<br>{{verdict}}",
 }
 
 
@@ -81,8 +81,10 @@ def leafmap_map(
             continue
         m.add_source(name, {"type": "geojson", "data": data})
         fill = {"id": name, "type": "fill", "source": name, "paint": {"fill-color": colour}}
+        if name == "Known slumps":  # one that was found is told of by its detection
+            fill["filter"] = ["==", ["get", "verdict"], "missed"]
         m.add_layer(fill, opacity=opacity)
-        paint = {"line-color": colour, "line-width": 2, **dash}
+        paint: dict[str, Any] = {"line-color": colour, "line-width": 2, **dash}
         m.add_layer({"id": f"{name} outline", "type": "line", "source": name, "paint": paint})
         if name in _POPUP:
             m.add_popup(name, template=_POPUP[name])
