@@ -37,15 +37,14 @@ from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Options, Plan, fingerprint, plan
 from rtslib.mapping.polygons import MAP_FILE, to_polygons, write_geopackage, write_polygons
 from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
-from rtslib.mapping.review import write_review
+from rtslib.mapping.review import REVIEW, write_review
 from rtslib.mapping.shards import finished, read_shard
 from rtslib.mapping.spreading import Spread
-from rtslib.mapping.totals import totals
+from rtslib.mapping.totals import TOTALS, totals
 from rtslib.models.model import Model
 from rtslib.provenance import commit, hardware, versions
 
-PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.json", "totals.json", "review.gpkg"
-CANDIDATES = "candidates.gpkg"
+PLAN_FILE, SHARDS, MANIFEST, CANDIDATES = "plan.json", "shards", "manifest.json", "candidates.gpkg"
 
 #: Called with (windows done, windows in all) after each block.
 Progress = Callable[[int, int], None]

@@ -31,7 +31,8 @@ from rtslib.evaluation.polygons import overlap
 from rtslib.files import whole
 from rtslib.mapping.styles import add_style
 
-#: Layers of the file, and the least IoU at which a decision passes from one outline to another.
+#: The file in a map's folder, its layers, and the least IoU at which a decision passes from one outline to another.
+REVIEW = "review.gpkg"
 REVIEW_LAYER, ORPHANED_LAYER, SAME_IOU = "review", "orphaned", 0.5
 OF_MAP, OF_REVIEWER = ("id", "score", "area_m2"), ("accepted", "comment", "reviewer")
 #: How a table program may have stored `accepted`.

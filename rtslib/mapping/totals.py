@@ -20,6 +20,8 @@ import numpy as np
 
 from rtslib.errors import DataError
 
+#: The file in a map's folder.
+TOTALS = "totals.json"
 #: Draws of the area.
 DRAWS = 10_000
 #: Random numbers held at a time.

@@ -113,6 +113,14 @@ def lab(folder):
         process.wait(30)
 
 
+def wait_until(true):
+    """Wait for something to become true on this side."""
+    until = time.monotonic() + PATIENCE / 1000
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.5)
+
+
 def map_frame(tab):
     """The frame of a tab that holds the map page, once it is there."""
     tab.locator("iframe[title=map]").wait_for()
@@ -145,21 +153,24 @@ def test_live_in_jupyterlab_and_in_the_executed_notebook(browser, scene, detecti
     nbformat.write(book, tmp_path / "map.ipynb")
     with lab(tmp_path) as address:
         tab = browser.new_page(viewport={"width": 1500, "height": 1000})
-        tab.set_default_timeout(2 * PATIENCE)
+        tab.set_default_timeout(3 * PATIENCE)
         away, errors = listening(tab)
         tab.goto(address)
         tab.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(state="attached")
-        tab.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        tab.evaluate(
+            "() => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
+        )  # its promise is not waited for
+        tab.wait_for_function("document.querySelectorAll('.jp-InputPrompt')[2]?.textContent === '[3]:'")
         check_frame(tab, detections)
         widget = tab.locator(".jp-OutputArea .maplibregl-map")
         widget.wait_for()
-        tab.wait_for_function("document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')[2]?.textContent === '[3]:'")
         widget.scroll_into_view_if_needed()
         tab.wait_for_timeout(4000)
         texts = [clicked(tab, widget.bounding_box(), shape) for shape in detections.geometry]
         assert all(f"Detection {k}\nscore" in text for k, text in enumerate(texts, 1))
         assert clicked(tab, widget.bounding_box(), on_ground(110, 150, 130, 190))  # added live, by the third cell
-        tab.evaluate("jupyterapp.commands.execute('docmanager:save')")
+        tab.evaluate("() => { jupyterapp.commands.execute('docmanager:save'); }")
+        wait_until(lambda: "srcdoc" in (tmp_path / "map.ipynb").read_text())
         assert away == [] and errors == [], (away, errors)
         tab.close()
     assert (tmp_path / "live.html").exists()

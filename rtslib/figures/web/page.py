@@ -28,11 +28,10 @@ from rtslib.figures.web.overlays import pictures
 from rtslib.figures.web.slumps import detections_as_features, truth_as_features
 from rtslib.files import read_json, write_text
 from rtslib.mapping.decisions import digest
-from rtslib.mapping.maps import REVIEW, TOTALS
 from rtslib.mapping.probability import PROBABILITY_FILE
-from rtslib.mapping.review import read_review
+from rtslib.mapping.review import REVIEW, read_review
 from rtslib.mapping.styles import SCORE_RAMP
-from rtslib.mapping.totals import as_text
+from rtslib.mapping.totals import TOTALS, as_text
 
 #: Scripts of the page in the order in which they run.
 PARTS = ("tools.js", "pictures.js", "slumps.js", "popup.js", "review.js", "table.js", "furniture.js", "main.js")
