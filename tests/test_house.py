@@ -163,6 +163,7 @@ def test_the_root_offers_the_verbs():
         ("import rtslib.cli.main", ("torch", "pandas", "rasterio", "matplotlib")),
         ("import rtslib.study.redraw", ("torch", "lightning")),
         ("import rtslib.mapping.review", ("torch", "lightning")),
+        ("import rtslib.figures.web.page", ("torch", "lightning", "leafmap")),
     ],
 )
 def test_a_door_is_light(code, heavy):

@@ -80,8 +80,10 @@ def map_(
     \b
     rtslib map --run run/ --source rgb.tif=red,green,blue --source dem.tif=elevation --out map/
     """
-    from rtslib.mapping.maps import map_region
+    from rtslib.files import read_json
+    from rtslib.mapping.maps import TOTALS, map_region
     from rtslib.mapping.plan import Options
+    from rtslib.mapping.totals import as_text
     from rtslib.training.runs import Run
 
     made = Run(run)
@@ -102,23 +104,29 @@ def map_(
         provenance={**made.provenance, "image_date": image_date}, progress=progress_on_stderr, ledger=known,
     )  # fmt: skip
     if pictures:
-        _draw(place, found, out, least)
-    print(f"{out}: {len(found)} slumps in detections.gpkg; {_totals(out)}")
+        _draw(place, found, out, least, area)
+    print(f"{out}: {len(found)} slumps in detections.gpkg; {as_text(read_json(out / TOTALS))}")
 
 
 @app.command()
-def review(folder: MapFolder) -> None:
+def review(
+    folder: MapFolder,
+    decisions: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="What map.html saved; it goes into review.gpkg first.")] = None,
+) -> None:  # fmt: skip
     """Apply a reviewer's decisions to a map, and count them."""
     from rtslib.evaluation.maps import read_map
-    from rtslib.files import whole
+    from rtslib.mapping.decisions import decide
     from rtslib.mapping.maps import REVIEW, REVIEWED
-    from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER
-    from rtslib.mapping.review import apply_review, precision_so_far, read_review
+    from rtslib.mapping.polygons import MAP_FILE, write_geopackage
+    from rtslib.mapping.review import apply_review, precision_so_far, read_review, save_review
 
-    decided = read_review(folder / REVIEW)
-    kept = apply_review(read_map(folder / MAP_FILE), decided)
-    with whole(folder / REVIEWED) as part:
-        kept.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
+    decided, found = read_review(folder / REVIEW), read_map(folder / MAP_FILE)
+    if decisions is not None:
+        decided = decide(decided, decisions)
+        save_review(decided, folder / REVIEW)
+    kept = apply_review(found, decided)
+    write_geopackage(kept, folder / REVIEWED)
     said = precision_so_far(decided)
     print(f"{folder / REVIEW}: {said['reviewed']} of {len(decided)} reviewed, {said['accepted']} of these accepted")
     if said["precision"] is not None:
@@ -272,7 +280,7 @@ def _refuse_unread(place: "Scene", config: Any) -> None:
             raise ConfigError(f"{path} gives {', '.join(bands)}, but the model reads {config.modalities}: leave it out")
 
 
-def _draw(place: "Scene", found: Any, out: Path, score: float) -> None:
+def _draw(place: "Scene", found: Any, out: Path, score: float, area: Any) -> None:
     """Draw the figure and the web map."""
     from rtslib.figures.scenes import map_figure
     from rtslib.figures.web.page import write_webmap
@@ -281,25 +289,6 @@ def _draw(place: "Scene", found: Any, out: Path, score: float) -> None:
     with whole(out / "map.png") as part:
         map_figure(place, found, least=score).savefig(part)
     try:
-        write_webmap(place, found, out / "map.html", least=score, overwrite=True)
+        write_webmap(place, found, out / "map.html", least=score, overwrite=True, area=area, folder=out)
     except DataError as e:  # a web map cannot show the pole
         note(f"no map.html, but map.png is there: {e}")
-
-
-def _totals(out: Path) -> str:
-    """Say count and area with their intervals, as `totals.json` has them."""
-    from rtslib.files import read_json
-    from rtslib.mapping.maps import TOTALS
-
-    t = read_json(out / TOTALS)
-    if t.get("ground_count") is not None:
-        kind, said = "ground_", f"with those it misses (recall {t['recall']:.2f} on validation) there are"
-    else:
-        kind, said = "", "by their scores alone, nothing known of those missed, right are"
-    names = ("count", "count_low", "count_high") if kind else ("expected_count", "count_low", "count_high")
-    count, least, most = (t[kind + name] for name in names)
-    counted = f"{said} {count:.0f} (95 %: {least:.0f} to {most:.0f})"
-    areas = [t[kind + k] for k in ("area_m2" if kind else "expected_area_m2", "area_low", "area_high")]
-    if None in areas:
-        return f"{counted}, of an area that a ledger of chips does not tell"
-    return "{}, {:.2f} ha ({:.2f} to {:.2f})".format(counted, *(a / 1e4 for a in areas))

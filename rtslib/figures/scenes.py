@@ -28,9 +28,9 @@ from scipy.spatial import cKDTree
 from rtslib.data.scenes import Scene
 from rtslib.figures import overview
 from rtslib.figures.style import DPI, PAGE, sheet, styled
+from rtslib.mapping.styles import SCORE_RAMP
 
-#: Colours of the score ramp (low to high) and of known slumps, here and on the interactive map.
-SCORE_RAMP = ("#ffe08a", "#ff9f1c", "#ff2e63")
+#: Colour of known slumps, here and on the interactive map.
 TRUTH_COLOUR = "#19e3ff"
 
 

@@ -30,22 +30,21 @@ from rtslib.config import Config
 from rtslib.data.inputs import differences
 from rtslib.data.rasters import Stack
 from rtslib.errors import DataError, OutputError
-from rtslib.files import read_json, sha256, whole, write_json
+from rtslib.files import read_json, sha256, write_json
 from rtslib.mapping import seams
 from rtslib.mapping.ground import ground_totals, in_m2
 from rtslib.mapping.judging import run_blocks
 from rtslib.mapping.plan import Options, Plan, fingerprint, plan
-from rtslib.mapping.polygons import MAP_FILE, MAP_LAYER, to_polygons, write_polygons
+from rtslib.mapping.polygons import MAP_FILE, to_polygons, write_geopackage, write_polygons
 from rtslib.mapping.probability import PROBABILITY_FILE, write_probability
-from rtslib.mapping.review import write_review
+from rtslib.mapping.review import REVIEW, write_review
 from rtslib.mapping.shards import finished, read_shard
 from rtslib.mapping.spreading import Spread
-from rtslib.mapping.totals import totals
+from rtslib.mapping.totals import TOTALS, totals
 from rtslib.models.model import Model
 from rtslib.provenance import commit, hardware, versions
 
-PLAN_FILE, SHARDS, MANIFEST, TOTALS, REVIEW = "plan.json", "shards", "manifest.json", "totals.json", "review.gpkg"
-CANDIDATES = "candidates.gpkg"
+PLAN_FILE, SHARDS, MANIFEST, CANDIDATES = "plan.json", "shards", "manifest.json", "candidates.gpkg"
 
 #: Called with (windows done, windows in all) after each block.
 Progress = Callable[[int, int], None]
@@ -198,8 +197,7 @@ def _write(
     for name in MADE_OF_MAP:
         (out / name).unlink(missing_ok=True)
     files = [*write_polygons(frame, out), CANDIDATES, TOTALS]
-    with whole(out / CANDIDATES) as part:
-        every.to_file(part, layer=MAP_LAYER, driver="GPKG", geometry_type="MultiPolygon")
+    write_geopackage(every, out / CANDIDATES)
     write_json(out / TOTALS, counted)
     if todo.options.probability:
         write_probability(todo, shards, out / PROBABILITY_FILE)

@@ -8,6 +8,7 @@ A *COG* is a GeoTIFF with overviews, laid out so that a viewer reads only what i
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -15,13 +16,15 @@ import rasterio.shutil
 from rasterio.windows import Window
 
 from rtslib.files import whole
-from rtslib.mapping.plan import Plan
 from rtslib.mapping.shards import read_probability
+
+if TYPE_CHECKING:
+    from rtslib.mapping.plan import Plan
 
 PROBABILITY_FILE = "probability.tif"
 
 
-def write_probability(todo: Plan, shards: str | Path, path: str | Path) -> Path:
+def write_probability(todo: "Plan", shards: str | Path, path: str | Path) -> Path:
     """Join the blocks' probabilities into one COG, whole or not at all; blocks that overlap keep the higher.
 
     Args:

@@ -29,8 +29,10 @@ from rtslib.data.vectors import read_polygons
 from rtslib.errors import DataError, OutputError
 from rtslib.evaluation.polygons import overlap
 from rtslib.files import whole
+from rtslib.mapping.styles import add_style
 
-#: Layers of the file, and the least IoU at which a decision passes from one outline to another.
+#: The file in a map's folder, its layers, and the least IoU at which a decision passes from one outline to another.
+REVIEW = "review.gpkg"
 REVIEW_LAYER, ORPHANED_LAYER, SAME_IOU = "review", "orphaned", 0.5
 OF_MAP, OF_REVIEWER = ("id", "score", "area_m2"), ("accepted", "comment", "reviewer")
 #: How a table program may have stored `accepted`.
@@ -60,9 +62,7 @@ def write_review(
     _need(detections, OF_MAP, "map")
     if previous is not None and path.exists() and Path(previous).resolve() != path.resolve():
         raise OutputError(f"{path} exists and may hold decisions: give no `previous`, or another path")
-    journal = path.with_name(path.name + "-wal")
-    if journal.exists() and journal.stat().st_size:
-        raise OutputError(f"{path} is open in another program ({journal.name}): close it there, and write again")
+    _refuse_open(path)
     if previous is not None or path.exists():
         before = _all_rows(Path(previous or path), detections.crs)
     frame, orphaned = _ranked(detections), None
@@ -73,13 +73,23 @@ def write_review(
             values.iloc[[n for n, _ in pairs]] = before[name].iloc[[o for _, o in pairs]].array
             frame[name] = values
         orphaned = before[_touched(before) & ~before.index.isin([o for _, o in pairs])]
-    with whole(path) as part:
-        frame.to_file(part, layer=REVIEW_LAYER, driver="GPKG", geometry_type="MultiPolygon", promote_to_multi=True)
-        if orphaned is not None and len(orphaned):
-            orphaned.to_file(
-                part, layer=ORPHANED_LAYER, driver="GPKG", geometry_type="MultiPolygon", promote_to_multi=True
-            )
+    _save(frame, orphaned, path)
     return frame
+
+
+def save_review(review: gpd.GeoDataFrame, path: str | Path) -> None:
+    """Write a review that was changed back to its file, whole or not at all; the layer `orphaned` stays as it is.
+
+    Args:
+        review: as from `read_review` of `path`.
+        path: of the GeoPackage.
+
+    Raises:
+        DataError: the file there is no review. OutputError: another program has it open, or it cannot be written.
+    """
+    path = Path(path)
+    _refuse_open(path)
+    _save(review, _orphaned(path), path)
 
 
 def read_review(path: str | Path) -> gpd.GeoDataFrame:
@@ -142,6 +152,29 @@ def apply_review(detections: gpd.GeoDataFrame, review: gpd.GeoDataFrame) -> gpd.
     return detections[keep].reset_index(drop=True)
 
 
+def _refuse_open(path: Path) -> None:
+    """Refuse to write a file that another program works on."""
+    journal = path.with_name(path.name + "-wal")
+    if journal.exists() and journal.stat().st_size:
+        raise OutputError(f"{path} is open in another program ({journal.name}): close it there, and write again")
+
+
+def _save(frame: gpd.GeoDataFrame, orphaned: gpd.GeoDataFrame | None, path: Path) -> None:
+    """Write both layers, whole or not at all."""
+    with whole(path) as part:
+        for layer, rows in ((REVIEW_LAYER, frame), (ORPHANED_LAYER, orphaned)):
+            if rows is not None and (len(rows) or layer == REVIEW_LAYER):
+                rows.to_file(part, layer=layer, driver="GPKG", geometry_type="MultiPolygon", promote_to_multi=True)
+        add_style(part, REVIEW_LAYER, frame["score"].dropna().to_numpy())
+
+
+def _orphaned(path: Path) -> gpd.GeoDataFrame | None:
+    """Read the layer `orphaned`, None where there is none. Raises DataError."""
+    import pyogrio
+
+    return _read_layer(path, ORPHANED_LAYER) if ORPHANED_LAYER in pyogrio.list_layers(path)[:, 0] else None
+
+
 def _ranked(detections: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Return the queue with nothing decided; of equally uncertain ones, the smaller `id` first."""
     frame = detections[[*OF_MAP, "geometry"]].sort_values("id", kind="stable")
@@ -156,11 +189,7 @@ def _ranked(detections: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def _all_rows(path: Path, crs: object) -> gpd.GeoDataFrame:
     """Read both layers into one frame, in `crs`. Raises DataError."""
-    import pyogrio
-
-    layers = [_read_layer(path, REVIEW_LAYER)]
-    if ORPHANED_LAYER in pyogrio.list_layers(path)[:, 0]:
-        layers.append(_read_layer(path, ORPHANED_LAYER))
+    layers = [layer for layer in (_read_layer(path, REVIEW_LAYER), _orphaned(path)) if layer is not None]
     layers = [project(layer[[*OF_MAP, *OF_REVIEWER, "geometry"]], crs) for layer in layers]
     return gpd.GeoDataFrame(pd.concat(layers, ignore_index=True), crs=crs)
 

@@ -49,7 +49,7 @@ class Placed:
         row, col: scene pixel of the mask's upper left corner.
         mask: bool (h, w), cropped to what it shows.
         score: 0-1; of a slump, the highest of its pieces.
-        modalities: bit k is set where modality k had a valid pixel under the mask, in any window.
+        void: bool (modalities, h, w), where a modality has no valid pixel; None: nowhere, or not known.
         nodata: whether the mask meets pixels that no modality has.
     """
 
@@ -57,7 +57,7 @@ class Placed:
     col: int
     mask: np.ndarray
     score: float
-    modalities: int = field(default=0, kw_only=True)
+    void: np.ndarray | None = field(default=None, kw_only=True)
     nodata: bool = field(default=False, kw_only=True)
 
     @property
@@ -99,11 +99,12 @@ def piece(mask: np.ndarray, score: float, window: Window, valid: Sequence[np.nda
     r, c = int(rows[0]), int(cols[0])
     cropped = mask[r : rows[-1] + 1, c : cols[-1] + 1].copy()
     rect = (top, left, top + int(window.height), left + int(window.width))
-    bits = sum(1 << k for k, ok in enumerate(valid) if (ok & mask).any())
+    missing = np.stack([~ok[r : rows[-1] + 1, c : cols[-1] + 1] for ok in valid]) & cropped if len(valid) else None
     around = np.s_[max(r - 1, 0) : rows[-1] + 2, max(c - 1, 0) : cols[-1] + 2]
-    void = ~np.logical_or.reduce([ok[around] for ok in valid]) if len(valid) else np.zeros(1, bool)
-    nodata = bool(void.any() and (ndimage.binary_dilation(mask[around], iterations=1) & void).any())
-    return Piece(top + r, left + c, cropped, float(score), rect, modalities=bits, nodata=nodata)
+    empty = ~np.logical_or.reduce([ok[around] for ok in valid]) if len(valid) else np.zeros(1, bool)
+    nodata = bool(empty.any() and (ndimage.binary_dilation(mask[around], iterations=1) & empty).any())
+    void = missing if missing is not None and missing.any() else None
+    return Piece(top + r, left + c, cropped, float(score), rect, void=void, nodata=nodata)
 
 
 def merge(pieces: Sequence[Piece], agreement: float = AGREEMENT, swallow: float = SWALLOW) -> tuple[list[Slump], int]:
@@ -183,11 +184,15 @@ def _union(group: list[Piece]) -> Slump:
     r0, c0 = min(p.rect[0] for p in group), min(p.rect[1] for p in group)
     r1, c1 = max(p.rect[2] for p in group), max(p.rect[3] for p in group)
     mask = np.zeros((r1 - r0, c1 - c0), dtype=bool)
+    voids = [p.void for p in group if p.void is not None]
+    void = np.zeros((len(voids[0]), *mask.shape), dtype=bool) if voids else None
     for p in group:
-        mask[p.row - r0 : p.rect[2] - r0, p.col - c0 : p.rect[3] - c0] |= p.mask
-    bits = int(np.bitwise_or.reduce([p.modalities for p in group]))
+        here = np.s_[p.row - r0 : p.rect[2] - r0, p.col - c0 : p.rect[3] - c0]
+        mask[here] |= p.mask
+        if p.void is not None:
+            void[:, *here] |= p.void
     score, windows = max(p.score for p in group), len({p.window for p in group})
-    return Slump(r0, c0, mask, score, windows, modalities=bits, nodata=any(p.nodata for p in group))
+    return Slump(r0, c0, mask, score, windows, void=void, nodata=any(p.nodata for p in group))
 
 
 def _share_pixels(slumps: list[Slump], swallow: float) -> tuple[list[Slump], int]:

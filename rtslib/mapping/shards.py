@@ -1,6 +1,7 @@
 """Shards: the detections of one block of windows, on disk, whole or not at all.
 
-    block-00012.npz         places, scores and bit-packed masks of its pieces, in the order of its windows
+    block-00012.npz         places, scores and bit-packed masks of its pieces, in the order of its windows, and of the
+                            pixels that a modality lacks, for those that lack any
     block-00012.prob.npz    highest mask probability, uint8 0-255, if asked for
     block-00012.done        JSON: what happened in the block, and the SHA-256 of the files above
 
@@ -8,7 +9,8 @@ The *done-marker* is written last. A block counts as finished if its marker is t
 crash, a full disk or a half-copied folder leaves behind is made again.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import numpy as np
 from rtslib.errors import DataError, RtsError
 from rtslib.files import read_json, sha256, whole, write_json
 from rtslib.mapping.seams import Piece
+
+_ARRAYS = ("rect", "window", "score", "voids", "nodata", "bits", "void_bits")
 
 
 def write_shard(
@@ -39,13 +43,15 @@ def write_shard(
     """
     folder, stem = Path(folder), f"block-{index:05d}"
     bits = [np.packbits(p.mask.ravel()) for p in pieces]
+    voids = [np.packbits(p.void.ravel()) for p in pieces if p.void is not None]
     tables: dict[str, dict[str, Any]] = {f"{stem}.npz": {
         "rect": np.array([p.rect for p in pieces], np.int32).reshape(-1, 4),
         "window": np.array([p.window for p in pieces], np.int32).reshape(-1, 4),
         "score": np.array([p.score for p in pieces], np.float64),
-        "modalities": np.array([p.modalities for p in pieces], np.int64),
+        "voids": np.array([0 if p.void is None else len(p.void) for p in pieces], np.int32),
         "nodata": np.array([p.nodata for p in pieces], bool),
-        "bits": np.concatenate(bits) if bits else np.zeros(0, np.uint8),
+        "bits": np.concatenate([np.zeros(0, np.uint8), *bits]),
+        "void_bits": np.concatenate([np.zeros(0, np.uint8), *voids]),
     }}  # fmt: skip
     if probability is not None:
         tables[f"{stem}.prob.npz"] = {"probability": probability}
@@ -74,22 +80,31 @@ def read_shard(folder: str | Path, index: int) -> list[Piece]:
     path = Path(folder) / f"block-{index:05d}.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
-            data = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as e:
+            data = {name: file[name] for name in _ARRAYS}
+    except (OSError, ValueError, KeyError, EOFError) as e:
         raise DataError(path, f"no readable shard: {e}", "one that the map wrote", "delete it and resume") from e
-    pieces, start = [], 0
-    for rect, window, score, modalities, nodata in zip(
-        *(data[k] for k in ("rect", "window", "score", "modalities", "nodata"))
-    ):
+    pieces, bits, void_bits = [], _unpacked(data["bits"]), _unpacked(data["void_bits"])
+    for rect, window, score, voids, nodata in zip(*(data[k] for k in ("rect", "window", "score", "voids", "nodata"))):
         r0, c0, r1, c1 = rect.tolist()
-        size = (r1 - r0) * (c1 - c0)
-        stop = start + -(-size // 8)
-        mask = np.unpackbits(data["bits"][start:stop], count=size).astype(bool).reshape(r1 - r0, c1 - c0)
-        pieces.append(
-            Piece(r0, c0, mask, float(score), tuple(window.tolist()), modalities=int(modalities), nodata=bool(nodata))
-        )
-        start = stop
+        mask = bits((r1 - r0, c1 - c0))
+        void = void_bits((int(voids), r1 - r0, c1 - c0)) if voids else None
+        pieces.append(Piece(r0, c0, mask, float(score), tuple(window.tolist()), void=void, nodata=bool(nodata)))
     return pieces
+
+
+def _unpacked(packed: np.ndarray) -> Callable[[tuple[int, ...]], np.ndarray]:
+    """Return what gives the next bool array of a shape, each call; every array begins with a byte of its own."""
+    start = 0
+
+    def following(shape: tuple[int, ...]) -> np.ndarray:
+        nonlocal start
+        size = math.prod(shape)
+        stop = start + -(-size // 8)
+        values = np.unpackbits(packed[start:stop], count=size).astype(bool).reshape(shape)
+        start = stop
+        return values
+
+    return following
 
 
 def read_probability(folder: str | Path, index: int) -> np.ndarray:

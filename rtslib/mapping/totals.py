@@ -13,10 +13,15 @@ Source: Hong 2013, "On computing the distribution function for the Poisson binom
 here it is computed by multiplying generating functions in pairs.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from rtslib.errors import DataError
 
+#: The file in a map's folder.
+TOTALS = "totals.json"
 #: Draws of the area.
 DRAWS = 10_000
 #: Random numbers held at a time.
@@ -56,6 +61,25 @@ def totals(scores: np.ndarray, areas_m2: np.ndarray, draws: int = DRAWS, seed: i
         "mapped_area_m2": float(a.sum()), "expected_area_m2": float(p @ a),
         "area_low": float(area_low), "area_high": float(area_high),
     }  # fmt: skip
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """Say count and area with their intervals.
+
+    Args:
+        found: what `totals.json` holds: from `totals` and, where a ledger was known, `rtslib.mapping.ground`.
+    """
+    if found.get("ground_count") is not None:
+        of, count, area = "ground_", "ground_count", "ground_area_m2"
+        said = f"with those it misses (recall {found['recall']:.2f} on validation) there are"
+    else:
+        of, count, area = "", "expected_count", "expected_area_m2"
+        said = "by their scores alone, nothing known of those missed, right are"
+    said += f" {found[count]:.0f} (95 %: {found[of + 'count_low']:.0f} to {found[of + 'count_high']:.0f})"
+    if found[area] is None:
+        return f"{said}, of an area that a ledger of chips does not tell"
+    low, high = (found[of + k] / 1e4 for k in ("area_low", "area_high"))
+    return f"{said}, {found[area] / 1e4:.2f} ha ({low:.2f} to {high:.2f})"
 
 
 def count_distribution(p: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from rtslib.data.opening import open_chips
 from rtslib.data.scenes import mosaic_group, open_scene
 from rtslib.errors import ConfigError, DataError, OutputError, WeightsError
 from rtslib.evaluation.polygons import match_polygons
-from rtslib.mapping.polygons import COLUMNS, MAP_FILE, PARQUET_FILE
+from rtslib.mapping.polygons import MAP_FILE, PARQUET_FILE, columns
 from rtslib.mapping.probability import PROBABILITY_FILE
 from rtslib.models.trees import Trees
 from rtslib.models.tta import Turned
@@ -52,7 +52,7 @@ TRUTH = [
 def test_polygons_are_the_shapes_whatever_the_windows(scene, tmp_path):
     for k, (window, overlap) in enumerate([(64, 16), (96, 48), (150, 32), (512, 0)]):
         got = map_scene(Threshold(), CONFIG, scene, tmp_path / str(k), window, overlap)
-        assert tuple(got.columns) == (*COLUMNS, "geometry") and got.crs == "EPSG:32608"
+        assert tuple(got.columns) == (*columns(CONFIG.modalities), "geometry") and got.crs == "EPSG:32608"
         assert [g.equals(t) for g, t in zip(got.geometry, TRUTH, strict=True)] == [True] * 4
         assert got["score"].round(5).tolist() == [0.9, 0.8, 0.7, 0.6] and got["id"].tolist() == [1, 2, 3, 4]
         assert got["touches_edge"].tolist() == [False, False, True, False]
@@ -136,11 +136,11 @@ def test_turned_windows_show_what_the_model_knows_lying_otherwise(scene, tmp_pat
 def test_the_file_says_what_was_returned(scene, tmp_path):
     got = map_scene(Threshold(), CONFIG, scene, tmp_path / "out", 64, 16)
     back = gpd.read_file(tmp_path / "out" / MAP_FILE, layer="detections")
-    assert back.crs == got.crs and tuple(back.columns) == (*COLUMNS, "geometry")
+    assert back.crs == got.crs and tuple(back.columns) == (*columns(CONFIG.modalities), "geometry")
     assert back.geometry.geom_equals(got.geometry).all()
     table = gpd.read_parquet(tmp_path / "out" / PARQUET_FILE)
     assert table.crs == got.crs and table.geometry.geom_equals(got.geometry).all()
-    for column in COLUMNS:
+    for column in columns(CONFIG.modalities):
         assert table[column].tolist() == back[column].tolist() == got[column].tolist()
     assert back["modalities"].tolist() == ["terrain"] * 4 and not back["touches_nodata"].any()
     assert back["touches_edge"].dtype == bool and back["windows"].iloc[0] == 4
@@ -193,9 +193,11 @@ def test_a_scene_smaller_than_a_window_and_one_without_slumps(tmp_path):
     v = np.zeros((40, 50), dtype=np.float32)
     write(tmp_path / "s" / "dem.tif", v)
     got = map_scene(Threshold(), CONFIG, tmp_path / "s", tmp_path / "none")
-    assert len(got) == 0 and tuple(got.columns) == (*COLUMNS, "geometry")
+    assert len(got) == 0 and tuple(got.columns) == (*columns(CONFIG.modalities), "geometry")
     back = gpd.read_file(tmp_path / "none" / MAP_FILE)
-    assert len(back) == 0 and back.crs == "EPSG:32608" and tuple(back.columns) == (*COLUMNS, "geometry")
+    assert (
+        len(back) == 0 and back.crs == "EPSG:32608" and tuple(back.columns) == (*columns(CONFIG.modalities), "geometry")
+    )
     v[5:15, 5:25] = 9
     write(tmp_path / "s" / "dem.tif", v)
     got = map_scene(Threshold(), CONFIG, tmp_path / "s", tmp_path / "some")

@@ -56,7 +56,7 @@ def test_the_most_uncertain_come_first_and_nothing_is_decided(tmp_path):
     info = pyogrio.read_info(path, layer="review")
     kinds = dict(zip(info["fields"], info["ogr_subtypes"], strict=True))
     assert kinds["accepted"] == "OFSTBoolean" and info["geometry_type"] == "MultiPolygon"
-    assert pyogrio.list_layers(path)[:, 0].tolist() == ["review"]
+    assert pyogrio.list_layers(path)[:, 0].tolist() == ["review", "layer_styles"]
     assert [p.name for p in path.parent.iterdir()] == ["review.gpkg"]
 
 
@@ -92,7 +92,7 @@ def test_a_new_map_keeps_decisions_by_overlap_and_not_by_number(tmp_path):
     assert left["comment"].fillna("").tolist() == ["", "sure"] and left["reviewer"].tolist() == ["HR", "HR"]
     back = write_review(FOUR, path)  # the first map again: orphans find their slumps
     assert said(back) == {k: list(v) for k, v in typed.items()}
-    assert pyogrio.list_layers(path)[:, 0].tolist() == ["review"]
+    assert pyogrio.list_layers(path)[:, 0].tolist() == ["review", "layer_styles"]
 
 
 def test_one_decision_goes_to_one_detection_the_one_that_fits_best(tmp_path):

@@ -233,7 +233,7 @@ def test_polygons_say_which_modalities_were_there(tmp_path):
     assert got["modalities"].tolist() == ["shade+terrain", "shade"] and not got["touches_nodata"].any()
     (tmp_path / "s" / "dem.tif").unlink()
     got = map_scene(Either(), config, tmp_path / "s", tmp_path / "less", **KNOBS)
-    assert got["modalities"].tolist() == ["shade", "shade"]
+    assert got["modalities"].tolist() == ["shade", "shade"] and (got["valid_terrain"] == 0).all()
     (tmp_path / "s" / "shade.tif").unlink()
     write(tmp_path / "s" / "dem.tif", terrain, "ndvi")
     with pytest.raises(ConfigError, match="there is no shaded_relief"):
@@ -243,6 +243,23 @@ def test_polygons_say_which_modalities_were_there(tmp_path):
     alone = Config(modalities={"shade": ["shaded_relief"], "nir": ["nir"]})
     with pytest.raises(MissingModalityError, match="primary"):
         map_scene(Either(), alone, tmp_path / "s", tmp_path / "none", **KNOBS)
+
+
+def test_polygons_say_how_much_of_each_modality_was_there(tmp_path):
+    """Terrain ends at column 100; half, all and nothing of three slumps lie beyond, the first across windows' seams."""
+    config = Config(modalities={"shade": ["shaded_relief"], "terrain": ["relative_elevation"]})
+    both = np.zeros((64, 200), dtype=np.float32)
+    both[10:20, 85:115], both[40:50, 150:180], both[40:50, 10:40] = 9, 8, 7
+    terrain = both.copy()
+    terrain[:, 100:] = -999
+    write(tmp_path / "s" / "dem.tif", terrain)
+    write(tmp_path / "s" / "shade.tif", both, "shaded_relief")
+    for window in (32, 64, 200):
+        out = tmp_path / f"out{window}"
+        got = map_scene(Either(), config, tmp_path / "s", out, window=window, overlap=window // 4)
+        assert got["valid_shade"].tolist() == [1, 1, 1] and got["valid_terrain"].tolist() == [0.5, 0, 1]
+        assert got["modalities"].tolist() == ["shade+terrain", "shade", "shade+terrain"]
+    assert gpd.read_file(out / "detections.gpkg")["valid_terrain"].tolist() == [0.5, 0, 1]
 
 
 @pytest.mark.parametrize("workers", [2, 3])

@@ -1,102 +1,47 @@
-"""The interactive map: one HTML file that works from disk, without a server, a kernel or a network.
+"""The interactive map: one HTML file that works from disk, in a notebook and in a frame, without server or network.
 
-leafmap (its MapLibre backend) makes the page and inlines MapLibre's script and style from the installed
-`maplibre` package. Pictures of the scene are *overlays*: warped to EPSG:3857, where a browser stretches
-an image linearly between its corners (in EPSG:4326 it would be off by hundreds of metres), and held in
-the file as WebP with transparent nodata. Polygons are GeoJSON in EPSG:4326. There is no base map, since
-that would be a request; `rtslib.figures.web.panel` adds layer control, score filter and pop-ups.
+The page holds MapLibre's script and style, taken from the installed `maplibre` package, this folder's own (`PARTS`),
+and one block of JSON with pictures (`rtslib.figures.web.overlays`) and slumps (`rtslib.figures.web.slumps`). There is
+no base map, since that would be a request. It needs WebGL in the browser, and says so where there is none.
 
-The page needs WebGL in the browser, and says so where there is none.
+A notebook shows the page in a frame that holds it whole (`srcdoc`). Such a frame has no address; MapLibre's worker,
+which does have one, tells friend from foe by address and would draw no polygon. What both do have is the origin of the
+page around them (`self.origin`), so the script compares that instead.
 """
 
-import base64
 import html
-import io
 import json
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
-import rasterio.warp
-from affine import Affine
-from rasterio.crs import CRS
+import pandas as pd
+import shapely
 
-from rtslib.data.grids import Grid
-from rtslib.data.ground import measure
 from rtslib.data.projecting import about, project
 from rtslib.data.scenes import Scene
 from rtslib.errors import OutputError
-from rtslib.figures import overview
-from rtslib.figures.mercator import LON_LAT, lon_lat, mercator_of
-from rtslib.figures.scenes import SCORE_RAMP, TRUTH_COLOUR
-from rtslib.figures.web import panel as webpanel
-from rtslib.files import write_text
+from rtslib.figures.mercator import LON_LAT
+from rtslib.figures.scenes import TRUTH_COLOUR
+from rtslib.figures.web.overlays import pictures
+from rtslib.figures.web.slumps import detections_as_features, truth_as_features
+from rtslib.files import read_json, write_text
+from rtslib.mapping.decisions import digest
+from rtslib.mapping.probability import PROBABILITY_FILE
+from rtslib.mapping.review import REVIEW, read_review
+from rtslib.mapping.styles import SCORE_RAMP
+from rtslib.mapping.totals import TOTALS, as_text
 
-_PANEL = "@@rtslib panel@@"
-#: A file's texts get into the page's script, where a `<` could end it (`</script>`): it travels through leafmap as the
-#: first and ends as the second, which JavaScript reads as `<`.
-_LESS, _SAFE = "\ue000", "\\u003c"
-
-
-@dataclass(frozen=True)
-class Overlay:
-    """A picture of the scene for a web map.
-
-    Attributes:
-        rgba: uint8 (h, w, 4), north up in EPSG:3857; alpha 0 where there is no data.
-        transform: pixel to EPSG:3857 coordinates.
-    """
-
-    rgba: np.ndarray
-    transform: Affine
-
-    def corners(self) -> list[list[float]]:
-        """Return the outer corners as [longitude, latitude], clockwise from the upper left; on beyond 180."""
-        h, w = self.rgba.shape[:2]
-        places = [self.transform @ p for p in ((0, 0), (w, 0), (w, h), (0, h))]
-        return [lon_lat(x, y) for x, y in places]
-
-    def data_uri(self) -> str:
-        """Return the picture as a WebP data URI (quality 85, lossless alpha)."""
-        from PIL import Image
-
-        buffer = io.BytesIO()
-        Image.fromarray(self.rgba).save(buffer, "WEBP", quality=85, method=4)
-        return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def make_overlay(values: np.ndarray, transform: Affine, crs: object, longest: int = 2048) -> Overlay:
-    """Warp a picture to EPSG:3857, whose coordinates go on beyond 180 degrees for a picture that lies across.
-
-    Args:
-        values: float32 (3, h, w) colour or (1, h, w) grey, NaN = nodata.
-        transform, crs: of `values`.
-        longest: px of the longer side, at most.
-
-    Raises:
-        DataError: it reaches nearer to a pole than EPSG:3857 does.
-    """
-    h, w = values.shape[1:]
-    target, moved = mercator_of(Grid(CRS.from_user_input(crs), transform, h, w))
-    (left, top), (right, bottom) = transform @ (0, 0), transform @ (w, h)
-    source = CRS.from_user_input(crs)
-    out, width, height = rasterio.warp.calculate_default_transform(source, target, w, h, left, bottom, right, top)
-    k = max(width, height) / longest
-    if k > 1:
-        out, width, height = out @ Affine.scale(k), int(width / k), int(height / k)
-    warped = np.full((len(values), height, width), np.nan, dtype=np.float32)
-    rasterio.warp.reproject(
-        values, warped, src_transform=transform, src_crs=source, src_nodata=np.nan, dst_transform=out,
-        dst_crs=target, dst_nodata=np.nan, resampling=rasterio.warp.Resampling.bilinear,
-    )  # fmt: skip
-    return Overlay(overview.to_rgba(warped, *overview.limits(values)), moved @ out)
+#: Scripts of the page in the order in which they run.
+PARTS = ("tools.js", "pictures.js", "slumps.js", "popup.js", "review.js", "table.js", "furniture.js", "main.js")
+#: Colours of verdicts; of Okabe and Ito 2008, safe for colour-blind readers. Their lines differ as well.
+VERDICTS = {"hit": "#56b4e9", "false alarm": "#e69f00", "missed": "#f0e442"}
 
 
 def write_webmap(
     scene: Scene, detections: gpd.GeoDataFrame, path: str | Path, title: str = "Thaw slumps", least: float = 0.3,
-    overwrite: bool = False,
+    overwrite: bool = False, *, area: shapely.Geometry | None = None, folder: str | Path | None = None,
 ) -> Path:  # fmt: skip
     """Write the interactive map of a mapped scene, whole or not at all.
 
@@ -105,20 +50,24 @@ def write_webmap(
         detections: what `rtslib.mapping.maps.map_region` returned.
         path: HTML file to write.
         title: heading of the panel.
-        least: lower end of the score ramp and of the filter; the upper end is 1.
+        least: lower end of the score ramp and of the filter; the upper end is the best score.
         overwrite: replace an existing file.
+        area: area of interest in the scene's CRS, to be outlined.
+        folder: of the finished map; its totals, its mask probability and its reviewer's decisions are shown, too.
 
     Returns:
         `path`. The file makes no request when opened.
 
     Raises:
         OutputError: it exists, or cannot be written.
-        DataError: the scene's pixels cannot be read.
+        DataError: the scene's pixels, or a file of `folder`, cannot be read; or the scene reaches nearer to a pole than
+            a web map does.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists: choose another name, or allow overwriting")
-    write_text(path, _page(scene, detections, title, least))
+    spec = describe(scene, detections, least, area, folder)
+    write_text(path, _page({"title": title, **spec}))
     return path
 
 
@@ -132,110 +81,89 @@ def inline(path: str | Path, height: int = 620) -> Any:
 
     page = html.escape(Path(path).read_text(encoding="utf-8"), quote=True)
     style = f"width:100%;height:{height}px;border:1px solid #cfd8dc;border-radius:6px"
-    return HTML(f'<div><iframe style="{style}" title="map" srcdoc="{page}"></iframe></div>')
+    return HTML(f'<div><iframe style="{style}" title="map" allow="fullscreen" srcdoc="{page}"></iframe></div>')
 
 
-def geojson(frame: gpd.GeoDataFrame, what: str, middle: float = 0.0) -> dict:
-    """Return polygons as GeoJSON in EPSG:4326 (1e-6 degrees, on beyond 180), with the texts of their pop-ups.
-
-    Args:
-        frame: polygons in any CRS; columns of `rtslib.mapping.polygons.to_polygons` are shown if there.
-        what: the word before the number, such as "Detection".
-        middle: longitude about which they are to lie, as the picture does.
-
-    Returns:
-        A FeatureCollection; properties `title`, `text` (lines) and, if known, `score`.
-    """
-    area, perimeter = measure(frame)
-    shapes = about(project(frame, LON_LAT), middle).geometry.set_precision(1e-6, mode="pointwise")
-    features = []
-    for i, shape in enumerate(shapes):
-        row = frame.iloc[i]
-        lines = [f"area {_hectares(area[i])}", f"perimeter {perimeter[i]:,.0f} m"]
-        properties: dict[str, Any] = {"title": f"{what} {row.get('id', i + 1)}"}
-        if "score" in frame:
-            properties["score"] = round(float(row["score"]), 4)
-            lines.insert(0, f"score {row['score']:.2f}")
-        if row.get("touches_edge", False):
-            lines.append("cut by the edge of the scene")
-        properties["text"] = "\n".join(lines)
-        features.append({"type": "Feature", "properties": properties, "geometry": shape.__geo_interface__})
-    return {"type": "FeatureCollection", "features": features}
-
-
-def _hectares(square_metres: float) -> str:
-    """Format an area for reading: m2 below a hectare, else ha."""
-    return f"{square_metres:,.0f} m²" if square_metres < 10_000 else f"{square_metres / 10_000:,.2f} ha"
-
-
-def _page(scene: Scene, detections: gpd.GeoDataFrame, title: str, least: float) -> str:
-    """Return the whole HTML page."""
-    from leafmap import maplibregl
-
-    overlays = {}
-    for name, bands in (overview.pictures(scene.stack) or {scene.stack.bands[0]: scene.stack.bands[:1]}).items():
-        overlays[name] = make_overlay(*overview.read_overview(scene.stack, bands), scene.stack.crs)
-    corners = np.array(next(iter(overlays.values())).corners())
-    style = {"version": 8, "sources": {}, "layers": [
-        {"id": "ground", "type": "background", "paint": {"background-color": "#dfe5e8"}}]}  # fmt: skip
-    controls = {"navigation": "top-right", "fullscreen": "top-right", "scale": "bottom-right"}
-    m = maplibregl.Map(
-        center=corners.mean(axis=0).tolist(), zoom=9, style=style, controls=controls, use_message_queue=True,
-        bounds=corners[[3, 1]].ravel().tolist(), fit_bounds_options={"padding": 20},
-        attribution_control=False, add_sidebar=False, add_floating_sidebar=False,
-    )  # fmt: skip
-    groups = [_add_overlay(m, name, o, visible=not k) for k, (name, o) in enumerate(overlays.items())]
-    groups += _add_polygons(m, scene, detections, least, float(corners[:, 0].mean()))
-    spec = {
-        "title": title, "groups": groups, "least": least, "ramp": SCORE_RAMP,
-        "scores": [round(float(s), 4) for s in detections["score"]],
-        "scored": [webpanel.FILL, webpanel.LINE],
-        "clickable": [i for g in groups if not g["radio"] for i in g["layers"] if i.endswith("-fill")],
+def describe(
+    scene: Scene, detections: gpd.GeoDataFrame, least: float, area: shapely.Geometry | None = None,
+    folder: str | Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what a map shows, as JSON can hold it: pictures, slumps, colours. Arguments as in `write_webmap`."""
+    folder = None if folder is None else Path(folder)
+    detections = detections.reset_index(drop=True)
+    probability = folder / PROBABILITY_FILE if folder is not None and (folder / PROBABILITY_FILE).exists() else None
+    overlays, truth = pictures(scene.stack, probability), scene.truth
+    (west, north), _, (east, south), _ = overlays[0]["coordinates"]
+    best = float(detections["score"].max()) if len(detections) else 1.0
+    modalities = {m for text in detections.get("modalities", ()) for m in str(text).split("+") if m}
+    middle = (west + east) / 2
+    shape = None
+    if area is not None:
+        there = project(gpd.GeoDataFrame(geometry=[area], crs=scene.stack.crs), LON_LAT)
+        shape = about(there, middle).geometry.iloc[0]
+    return {
+        "about": _about(detections, folder), "bounds": [west, south, east, north], "pictures": overlays,
+        "detections": detections_as_features(detections, truth, middle),
+        "truth": None if truth is None else truth_as_features(truth, detections, middle),
+        "area": None if shape is None else shape.__geo_interface__,
+        "least": least, "best": max(round(best, 4), least + 0.01), "ramp": SCORE_RAMP, "truth_colour": TRUTH_COLOUR,
+        "verdicts": VERDICTS,
+        "modalities": max(len(modalities), sum(c.startswith("valid_") for c in detections.columns)),
+        "digest": digest(detections), "decisions": _decided(folder),
     }  # fmt: skip
-    m.add_call("once", "render", _PANEL)
-    return _with_panel(m.to_html(title=html.escape(title)), spec)
 
 
-def _add_overlay(m: Any, name: str, overlay: Overlay, visible: bool) -> dict:
-    """Add a picture; return its entry in the panel."""
-    layer = name.lower().replace(" ", "-")
-    m.add_source(layer, {"type": "image", "url": overlay.data_uri(), "coordinates": overlay.corners()})
-    paint = {"raster-fade-duration": 0}
-    m.add_layer({"id": layer, "type": "raster", "source": layer, "paint": paint}, visible=visible)
-    return {"name": name, "layers": [layer], "radio": True, "visible": visible}
+def _about(detections: gpd.GeoDataFrame, folder: Path | None) -> list[str]:
+    """Return lines on the map: model, date, totals."""
+    said = [str(detections[c].iloc[0]) if c in detections and len(detections) else "" for c in ("run_id", "image_date")]
+    made = [f"{what} {value}" for what, value in zip(("model", "images of"), said) if value]
+    counted = [as_text(read_json(folder / TOTALS))] if folder is not None and (folder / TOTALS).exists() else []
+    count = f"{len(detections)} slumps on the map"
+    return [*([", ".join(made)] if made else []), "; ".join([count, *counted])]
 
 
-def _add_polygons(m: Any, scene: Scene, detections: gpd.GeoDataFrame, least: float, x: float) -> list[dict]:
-    """Add detections and known slumps; return their entries in the panel."""
-    middle, top = (least + 1) / 2, 1.0
-    ramp = ["interpolate", ["linear"], ["get", "score"], *sum(zip((least, middle, top), SCORE_RAMP, strict=True), ())]
-    groups = [("Detection", detections, (webpanel.FILL, webpanel.LINE), SCORE_RAMP[1], False)]
-    if scene.truth is not None:
-        groups.append(("Known slump", scene.truth, (webpanel.TRUTH_FILL, webpanel.TRUTH_LINE), TRUTH_COLOUR, True))
-    entries = []
-    for name, frame, (fill, line), colour, dashed in groups:
-        source = fill.removesuffix("-fill")
-        data = json.loads(json.dumps(geojson(frame, name, x)).replace("<", _LESS))
-        m.add_source(source, {"type": "geojson", "data": data})
-        shown = colour if dashed else ramp
-        m.add_layer({"id": fill, "type": "fill", "source": source, "paint": {"fill-color": shown}},
-                    opacity=0 if dashed else 0.18)  # fmt: skip
-        paint = {"line-color": shown, "line-width": 1.6, "line-dasharray": [3, 2]}
-        if not dashed:
-            paint = {"line-color": shown, "line-width": 2.4}
-        m.add_layer({"id": line, "type": "line", "source": source, "paint": paint})
-        entries.append({"name": f"{name}s", "layers": [fill, line], "radio": False, "visible": True,
-                        "colour": colour, "dashed": dashed})  # fmt: skip
-    return entries
+def _decided(folder: Path | None) -> dict[str, dict[str, Any]]:
+    """Return the decisions that a map's `review.gpkg` holds, by id."""
+    if folder is None or not (folder / REVIEW).exists():
+        return {}
+    rows = read_review(folder / REVIEW)
+    rows = rows[rows["id"].notna() & (rows["accepted"].notna() | (rows["comment"] != ""))]
+    return {
+        str(r.id): {"accepted": None if pd.isna(r.accepted) else bool(r.accepted), "comment": r.comment,
+                    "reviewer": r.reviewer}
+        for r in rows.itertuples()
+    }  # fmt: skip
 
 
-def _with_panel(page: str, spec: dict) -> str:
-    """Put the panel's style and script into leafmap's page."""
-    mark = json.dumps(_PANEL)
-    if page.count(mark) != 1 or page.count("</head>") + page.count("<body>") < 1:
-        raise OutputError("leafmap's page has another form than the map needs: install the locked versions")
-    script = webpanel.SCRIPT[webpanel.SCRIPT.index("(map, spec)") :].strip()
-    call = f"(e) => ({script})(e.target, {json.dumps(spec).replace('<', _SAFE)})"
-    page = page.replace(json.dumps(_LESS)[1:-1], _SAFE).replace(mark, call)
-    head = f"<style>\n{webpanel.STYLE}</style>\n<script>\n{webpanel.CHECK}</script>\n"
-    return page.replace("<body>", f"{head}<body>", 1)
+def _page(spec: dict[str, Any]) -> str:
+    """Return the whole HTML page."""
+    own = Path(__file__).parent
+    theirs = Path(find_spec("maplibre").origin).parent / "srcjs"  # found, not imported: that would take its time
+    library = (theirs / "maplibre-gl.js").read_text("utf-8")
+    if "location.origin" not in library:
+        raise OutputError("MapLibre's script has another form than the map needs: install the locked version")
+    library = library.replace("location.origin", "self.origin")
+    styles = "\n".join([(theirs / "maplibre-gl.css").read_text("utf-8"), (own / "page.css").read_text("utf-8")])
+    scripts = "\n".join((own / name).read_text("utf-8") for name in PARTS)
+    data = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no text ends a script
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(spec["title"])}</title>
+<style>
+{styles}
+</style>
+</head>
+<body>
+<script type="application/json" id="rts-data">{data}</script>
+<script>
+{library}
+</script>
+<script>
+{scripts}
+</script>
+</body>
+</html>
+"""
