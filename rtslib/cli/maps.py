@@ -80,10 +80,8 @@ def map_(
     \b
     rtslib map --run run/ --source rgb.tif=red,green,blue --source dem.tif=elevation --out map/
     """
-    from rtslib.files import read_json
-    from rtslib.mapping.maps import TOTALS, map_region
+    from rtslib.mapping.maps import map_region
     from rtslib.mapping.plan import Options
-    from rtslib.mapping.totals import as_text
     from rtslib.training.runs import Run
 
     made = Run(run)
@@ -105,7 +103,7 @@ def map_(
     )  # fmt: skip
     if pictures:
         _draw(place, found, out, least, area)
-    print(f"{out}: {len(found)} slumps in detections.gpkg; {as_text(read_json(out / TOTALS))}")
+    print(f"{out}: {len(found)} slumps in detections.gpkg; {_totals(out)}")
 
 
 @app.command()
@@ -292,3 +290,11 @@ def _draw(place: "Scene", found: Any, out: Path, score: float, area: Any) -> Non
         write_webmap(place, found, out / "map.html", least=score, overwrite=True, area=area, folder=out)
     except DataError as e:  # a web map cannot show the pole
         note(f"no map.html, but map.png is there: {e}")
+
+
+def _totals(out: Path) -> str:
+    """Say count and area with their intervals, as `totals.json` has them."""
+    from rtslib.files import read_json
+    from rtslib.mapping.totals import TOTALS, as_text
+
+    return as_text(read_json(out / TOTALS))

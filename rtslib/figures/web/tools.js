@@ -27,8 +27,11 @@ rts.select = (options, chosen) => {
 rts.area = m2 => m2 < 1e4 ? `${Math.round(m2).toLocaleString("en")} m²`
   : `${(m2 / 1e4).toLocaleString("en", {minimumFractionDigits: 2, maximumFractionDigits: 2})} ha`;
 
-rts.place = (lat, lon) => `${Math.abs(lat).toFixed(5)}° ${lat < 0 ? "S" : "N"}, `
-  + `${Math.abs(lon).toFixed(5)}° ${lon < 0 ? "W" : "E"}`;
+// A place for reading; longitudes of a scene across 180 degrees go on beyond it.
+rts.place = (lat, lng) => {
+  const {lng: lon} = new maplibregl.LngLat(lng, lat).wrap();
+  return `${Math.abs(lat).toFixed(5)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(5)}° ${lon < 0 ? "W" : "E"}`;
+};
 
 // Distance on a sphere, m; points are [lon, lat].
 rts.metres = (a, b) => new maplibregl.LngLat(...a).distanceTo(new maplibregl.LngLat(...b));
