@@ -84,22 +84,21 @@ def map_(
     from rtslib.mapping.plan import Options
     from rtslib.training.runs import Run
 
-    made = Run(run)
+    made, place = Run(run), _place(scene, source or [], crs, pixel_size)
     config = made.config
     if tta:
         note_turned(config)
         config = config.updated(tta=True)
-    place = _place(scene, source or [], crs, pixel_size)
     place = replace(place, stack=as_told(place.stack, scale, offset, nodata))
     area = None if aoi is None else area_of(aoi, place.stack.crs, aoi_layer)
     _check_bands(place, config, refuse=bool(source))
     least, known = _evidence(made, score, ledger)
     options = Options(window, overlap, least, batch_size=batch_size, block=block, probability=probability)
     _say_doubts(config, place, options, area)
-    model = _model(made, tta, workers, scheduler)
     found = map_region(
-        model, config, place.stack, out, options=options, area=area, overwrite=overwrite, resume=resume,
-        provenance={**made.provenance, "image_date": image_date}, progress=progress_on_stderr, ledger=known,
+        _model(made, tta, workers, scheduler), config, place.stack, out, options=options, area=area, ledger=known,
+        overwrite=overwrite, resume=resume, progress=progress_on_stderr,
+        provenance={**made.provenance, "image_date": image_date},
     )  # fmt: skip
     if pictures:
         _draw(place, found, out, least, area)

@@ -80,7 +80,7 @@ def leafmap_map(
         if data is None:
             continue
         m.add_source(name, {"type": "geojson", "data": data})
-        fill = {"id": name, "type": "fill", "source": name, "paint": {"fill-color": colour}}
+        fill: dict[str, Any] = {"id": name, "type": "fill", "source": name, "paint": {"fill-color": colour}}
         if name == "Known slumps":  # one that was found is told of by its detection
             fill["filter"] = ["==", ["get", "verdict"], "missed"]
         m.add_layer(fill, opacity=opacity)
