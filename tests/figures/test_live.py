@@ -156,7 +156,11 @@ def test_live_in_jupyterlab_and_in_the_executed_notebook(browser, scene, detecti
         tab.set_default_timeout(3 * PATIENCE)
         away, errors = listening(tab)
         tab.goto(address)
-        tab.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(state="attached")
+        tab.wait_for_function("""() => {
+          const panel = window.jupyterapp?.shell.currentWidget;  // the mark of an idle kernel comes before its session
+          return panel?.context?.isReady && panel.content?.widgets?.length === 3
+            && panel.sessionContext?.isReady && panel.sessionContext.session?.kernel?.status === "idle";
+        }""")
         tab.evaluate(
             "() => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
         )  # its promise is not waited for
