@@ -164,7 +164,7 @@ def test_live_in_jupyterlab_and_in_the_executed_notebook(browser, scene, detecti
         tab.evaluate(
             "() => { jupyterapp.commands.execute('notebook:run-all-cells'); }"
         )  # its promise is not waited for
-        tab.wait_for_function("document.querySelectorAll('.jp-InputPrompt')[2]?.textContent === '[3]:'")
+        tab.wait_for_function("jupyterapp.shell.currentWidget.content.widgets[2].model.executionCount === 3")
         check_frame(tab, detections)
         widget = tab.locator(".jp-OutputArea .maplibregl-map")
         widget.wait_for()
