@@ -51,7 +51,7 @@ def prepare_challenge(
 def submit(
     run: RunFolder, data: Data, out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that gets the file.")]
 ) -> None:
-    """Predict the test chips with a run, check and name the file."""
+    """Predict the test chips, check and name the file."""
     from rtslib.data.opening import open_chips
     from rtslib.study.challenge import predict_challenge, submission_name
     from rtslib.training.runs import Run

@@ -18,7 +18,7 @@ def distill(
     steps: Annotated[int, typer.Option(min=1, help="Of eight chips each.")] = 1500,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
 ) -> None:
-    """Teach a small MViTv2 to see as an ImageNet network does."""
+    """Teach a small MViTv2 to see like an ImageNet one."""
     from rtslib.data.opening import open_chips
     from rtslib.files import ROOT
     from rtslib.synthetic.chips import kept_challenge

@@ -84,12 +84,12 @@ def map_(
     from rtslib.mapping.plan import Options
     from rtslib.training.runs import Run
 
-    made, place = Run(run), _place(scene, source or [], crs, pixel_size)
+    made = Run(run)
     config = made.config
     if tta:
         note_turned(config)
         config = config.updated(tta=True)
-    place = replace(place, stack=as_told(place.stack, scale, offset, nodata))
+    place = _place(scene, source or [], crs, pixel_size, (scale, offset, nodata))
     area = None if aoi is None else area_of(aoi, place.stack.crs, aoi_layer)
     _check_bands(place, config, refuse=bool(source))
     least, known = _evidence(made, score, ledger)
@@ -140,7 +140,7 @@ def arts(
     sensor: Annotated[str, typer.Option(help="Such as PlanetScope.")],
     resolution: Annotated[float, typer.Option(help="Pixel size of the images, m.")],
 ) -> None:
-    """Write a map, reviewed if it was, with the columns of ARTS."""
+    """Write a map, reviewed if it was, in ARTS' columns."""
     from rtslib.evaluation.maps import read_map
     from rtslib.files import whole
     from rtslib.mapping.arts import to_arts
@@ -224,8 +224,10 @@ def _check_bands(place: "Scene", config: "Config", refuse: bool) -> None:
         note(check_absent(config, absent))
 
 
-def _place(scene: Path | None, sources: list[str], crs: str, pixel_size: float | None) -> "Scene":
-    """Open what is to be mapped, whichever way it was given."""
+def _place(
+    scene: Path | None, sources: list[str], crs: str, pixel_size: float | None, told: tuple[list[str] | None, ...]
+) -> "Scene":
+    """Open what is to be mapped, whichever way it was given; `told` as `as_told` takes it."""
     from rtslib.data.region import open_region
     from rtslib.data.scenes import Scene, open_scene
 
@@ -234,8 +236,9 @@ def _place(scene: Path | None, sources: list[str], crs: str, pixel_size: float |
     if scene is not None:
         if crs or pixel_size is not None:
             raise ConfigError("--crs and --pixel-size go with --source: the rasters of a scene have their grid")
-        return open_scene(scene)
-    region = open_region(sources, crs=crs or None, pixel_size=pixel_size)
+        place = open_scene(scene)
+        return replace(place, stack=as_told(place.stack, *told))
+    region = as_told(open_region(sources, crs=crs or None, pixel_size=pixel_size), *told)
     return Scene(Path(region.files[0]).parent, region, None)
 
 

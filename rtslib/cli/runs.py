@@ -110,7 +110,7 @@ def predict(
     tta: Tta = False,
     category: Category = "",
 ) -> None:
-    """Predict the slumps on chips, as the challenge takes them.
+    """Predict the slumps on chips, for the challenge too.
 
     \b
     rtslib predict --run run/ --data chips/ --out results.json
@@ -156,7 +156,7 @@ def evaluate(
     ledger: Ledger = None,
     category: Category = "", as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Score predictions, a run or a map against what is known.
+    """Score predictions, a run or a map against the truth.
 
     \b
     rtslib evaluate --data chips/ --run run/ --side test

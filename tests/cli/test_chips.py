@@ -75,7 +75,7 @@ def test_few_groups_and_slumps_off_chips_are_noted(capsys, files):
         ({"--truth": "empty.gpkg"}, "found no polygon, expected the known slumps"),
         ({"--truth": "elsewhere.gpkg"}, "none of them on the rasters"),
         ({"--truth": "text.tif"}, "no readable vector file"),
-        ({"--truth": "points.gpkg"}, "polygons only"),
+        ({"--truth": "points.gpkg"}, "row 1: found a Point"),
         ({"--layer": "lakes"}, "lakes"),
         ({"--where": "yaer = 2023"}, "yaer"),
         ({"--where": "year = 1999"}, "no polygon where year = 1999"),
@@ -90,7 +90,7 @@ def test_few_groups_and_slumps_off_chips_are_noted(capsys, files):
         ({"--layout": "challenge"}, "there is no ndvi"),
         ({"--aoi": "elsewhere.gpkg"}, "no part of it on the rasters"),
         ({"--crs": "EPSG:3413"}, "make no grid"),
-        ({"--crs": "EPSG:3413", "--pixel-size": 1e-5}, "chips of 16 px"),
+        ({"--crs": "EPSG:3413", "--pixel-size": 1e-5}, "windows of 256 px"),
     ],
     ids=str,
 )

@@ -373,14 +373,18 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     assert call(capsys, *everything, "--least", 0.3, "--ledger", table)[0] == 0
     assert call(capsys, *args, "--scene", scene, "--out", other, "--overwrite", "--ledger", table)[0] == 0
     assert "ground_count" in json.loads((other / "totals.json").read_text())
-    assert "--aoi-layer, --least and --ledger go with --map" in fails(capsys, "evaluate", "--data", out, "--ledger", table)
+    assert "--aoi-layer, --least and --ledger go with --map" in fails(
+        capsys, "evaluate", "--data", out, "--ledger", table
+    )
     known = gpd.read_file(scene / "truth.gpkg")
     place = tmp_path / "aoi.gpkg"
     known[:1].set_geometry(known[:1].representative_point().buffer(1)).to_file(place, driver="GPKG")
     code, said, _ = call(capsys, *judged, "--aoi", place, "--json")
     meets = got.intersects(gpd.read_file(place).geometry[0]).sum()
     assert code == 0 and (json.loads(said)["known"], json.loads(said)["detections"]) == (1, meets)
-    assert "--aoi-layer, --least and --ledger go with --map" in fails(capsys, "evaluate", "--data", tmp_path, "--aoi", place)
+    assert "--aoi-layer, --least and --ledger go with --map" in fails(
+        capsys, "evaluate", "--data", tmp_path, "--aoi", place
+    )
     assert "give --data, or --map with --truth" in fails(capsys, *judged[:3])
     assert "give either --scene" in fails(capsys, *args, "--out", tmp_path / "none")
     assert "go with --source" in fails(

@@ -296,7 +296,7 @@ def test_the_truth_is_read_once_a_slump_and_of_one_layer(tmp_path):
     with pytest.raises(DataError, match="yaer"):
         read_known(str(file), UTM, where="yaer = 1999")
     known[:1].to_file(file, layer="other", driver="GPKG")
-    with pytest.raises(DataError, match="layers slumps, other"):
+    with pytest.raises(DataError, match="2 layers .'slumps', 'other'"):
         read_known(str(file), UTM)
     assert len(read_known(str(file), UTM, layer="other")) == 1
     with pytest.raises(DataError, match="none"):

@@ -157,7 +157,7 @@ def test_run_checks_its_input_first(tmp_path):
         (["run", "--profile", "fast"], "error: no profile 'fast'"),
         (["run", "--only", "77"], "error: no notebook is numbered 77"),
         (["run", "--set", "oops"], "error: --set 'oops': write key=value"),
-        (["run", "--set", "nonsense=1"], "error: 01_data_preparation.ipynb has no parameter 'nonsense'"),
+        (["run", "--set", "nonsense=1"], "error: 00_your_own_data.ipynb has no parameter 'nonsense'"),
         (["run", "--sead", "1"], "error: No such option"),
     ],
 )
