@@ -53,7 +53,7 @@ help: ## show this list
 install: $(STAMP) ## make .venv with all that is needed, from exact versions; every target does so first
 	@echo "installed: source .venv/bin/activate, then rtslib --help"
 
-reproduce: $(STAMP) ## run notebooks 01-05; tables, figures and the map go to OUT (default runs/SET-PROFILE)
+reproduce: $(STAMP) ## run notebooks 00-05; tables, figures and the map go to OUT (default runs/SET-PROFILE)
 	$(RUN) --profile "$(PROFILE)" $(call TO,$(RESULTS))
 
 study: $(STAMP) ## run the whole fusion study (notebook 06): an hour and a half on two cores, can be stopped and goes on

@@ -28,8 +28,8 @@ from rtslib.study.tidy import tidy, tidy_copy
 
 #: Seconds a single cell may take before it is stopped.
 CELL_TIMEOUT = 48 * 3600
-#: Notebooks that fuse modalities, and those that map a scene: what a data set does not allow is left out.
-FUSE, MAP = ("03", "04"), ("05",)
+#: Notebooks that fuse modalities, map a scene, and cut chips: what a data set leaves nothing to do for is left out.
+FUSE, MAP, CUT = ("03", "04"), ("05",), ("00",)
 #: Notebooks that run only when asked for by number: the whole fusion study takes an hour (`make study`).
 ASKED_FOR = ("06",)
 
@@ -189,8 +189,10 @@ def why_left_out(notebook: Path, data: str, profile: str, seed: int) -> str:
         DataError, ConfigError: the set cannot be opened.
     """
     number = notebook.name[:2]
-    if not data or number not in FUSE + MAP:
+    if not data or number not in FUSE + MAP + CUT:
         return ""
+    if number in CUT:
+        return "These chips are cut already."
     study = Study(data, profile, seed)
     return study.why_no_fusion if number in FUSE else why_no_scene(study.chipset, data)
 
