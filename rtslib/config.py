@@ -232,7 +232,7 @@ _QUICK: dict[str, Any] = {
 
 #: The frozen recipe of `python -m rtslib challenge`: all chips train, hours on two cores.
 CHALLENGE: dict[str, Any] = {
-    **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 6000, "scale_jitter": 0.25, "paste": 0.3,
+    **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 12000, "scale_jitter": 0.25, "paste": 0.3,
     "jitter": 1.5, "hue": 0.05, "tta": True, "val_fraction": 0.08, "test_fraction": 0.0,
 }  # fmt: skip
 

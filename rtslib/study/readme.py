@@ -153,6 +153,23 @@ def maps_section(results: Path) -> str:
     return f"Polygon against polygon at IoU 0.5:\n\n{table}"
 
 
+def challenge_section(results: Path) -> str:
+    """Return how the challenge's recipe did on chips of other ground as Markdown; raises as `summary`."""
+    scores = _read(results / "challenge" / "tables" / "scores.csv")
+    first = scores.iloc[0]
+    rows = [
+        [m.seen, f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})",
+         f"{m.AP25:.3f} ({m.AP25_low:.3f} to {m.AP25_high:.3f})", f"{m.AP:.3f}",
+         f"{m.AP_small:.3f}, {m.AP_medium:.3f}, {m.AP_large:.3f}"]
+        for m in scores.itertuples()
+    ]  # fmt: skip
+    said = (
+        f"{first.chips} chips with {first.instances} slumps in {first.groups} groups of ground that no chip of the "
+        "training side shows, one seed, 95 % intervals over groups:"
+    )
+    return f"{said}\n\n" + _table(["chips seen", "AP50 (95 %)", "AP25 (95 %)", "AP", "AP small, medium, large"], rows)
+
+
 def _study(results: Path, name: str) -> str:
     return study_section(results / name / "tables", STUDIES[name])
 
@@ -166,6 +183,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "docs/results/sentinel_long.md": partial(_study, name="sentinel_overnight"),
     "docs/results/maxar.md": partial(_study, name="maxar_rgb"),
     "docs/results/maps.md": maps_section,
+    "docs/challenge.md": challenge_section,
 }
 
 

@@ -41,6 +41,7 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "memory": (studies.memory, "memory"),
     "totals": (grounds.totals, "totals"),
     "windows": (grounds.windows, "windows"),
+    "log": (charts.run_curves, "log"),
 }
 
 
