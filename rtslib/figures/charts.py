@@ -70,7 +70,7 @@ def run_curves(log: str | Path) -> Figure:
         if len(terms.columns):
             loss.plot(epochs, terms.sum(axis=1), color="0.45", linestyle=dash, label=said)
     label(loss, "", "training loss")
-    loss.set_ylim(bottom=0)
+    loss.set_ylim(0, 1.5 * rows["loss"].max())  # room for the legend
     seen = rows.dropna(subset="val_AP50") if "val_AP50" in rows else rows.iloc[:0]
     for column, style in (("val_AP50", "o-"), ("val_AP", "s--")):
         if column in seen and len(seen):
