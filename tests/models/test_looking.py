@@ -20,6 +20,16 @@ def batch():
     return made_batch(sizes=((96, 96), (96, 96)))
 
 
+def look_aside(model):
+    """Narrow heads, told to look 32 px down and 16 px left, whatever the content."""
+    with torch.no_grad():
+        for _, _, ask in asked(model):
+            ask.offset[0], ask.offset[1] = 32 / 224, -16 / 224
+            ask.log_width.fill_(-0.5)
+            ask.q.weight.zero_()
+            ask.q.bias.zero_()
+
+
 def test_an_attention_that_has_learnt_nothing_adds_nothing(model, batch):
     much, _ = looks(model, [batch])
     assert [(r["stride"], r["modality"]) for r in much] == [
@@ -37,13 +47,8 @@ def test_the_share_is_that_of_the_primary_map(model, batch):
 
 
 def test_a_head_that_looks_aside_is_seen_to(model, batch):
-    """Narrow heads, told to look 32 px down and 16 px left; keys of stride 4 are pooled to 16 px."""
-    with torch.no_grad():
-        for _, _, ask in asked(model):
-            ask.offset[0], ask.offset[1] = 32 / 224, -16 / 224
-            ask.log_width.fill_(-0.5)
-            ask.q.weight.zero_()
-            ask.q.bias.zero_()
+    """Keys of stride 4 are pooled to 16 px."""
+    look_aside(model)
     where = pd.DataFrame(looks(model, [batch])[1])
     mean = where.assign(d=where.weight * where.down, r=where.weight * where.right)
     mean = mean[mean.stride < 32].groupby(["stride", "head"])[["d", "r", "weight"]].sum()
@@ -56,13 +61,10 @@ def test_a_head_that_looks_aside_is_seen_to(model, batch):
 
 
 def test_a_place_is_seen_to_read_where_its_heads_look(model, batch):
-    """Narrow heads that look 32 px down and 16 px left; the query stands at row 40, column 60."""
+    """The query stands at row 40, column 60."""
+    look_aside(model)
     with torch.no_grad():
         for _, _, ask in asked(model):
-            ask.offset[0], ask.offset[1] = 32 / 224, -16 / 224
-            ask.log_width.fill_(-0.5)
-            ask.q.weight.zero_()
-            ask.q.bias.zero_()
             ask.out.bias.fill_(2.0)
     one = {k: v[:1] if isinstance(v, list) else {m: t[:1] for m, t in v.items()} for k, v in batch.items()}
     read = reading(model, one, (40, 60))
