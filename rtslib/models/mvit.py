@@ -38,7 +38,7 @@ SIZES: dict[str, MultiScaleVitCfg] = {
 }
 
 
-#: Weights of `nano` that come with rtslib; the card beside them says how they were made and what they bring.
+#: Weights of `nano`; none come with rtslib so far (`rtslib distill --out` writes them).
 DISTILLED = Path(__file__).parent / "pretrained" / "mvitv2_nano.pt"
 
 
@@ -167,7 +167,7 @@ class MViT(MultiScaleVit):
 
 
 def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> None:
-    """Load weights that know ImageNet into a branch, in place: timm's, or for `nano` those that come with rtslib.
+    """Load weights that know ImageNet into a branch, in place: timm's, or for `nano` those that `distill` made.
 
     The latter learnt to see as an ImageNet network does (`rtslib.training.distill`). For other than three bands timm's
     rule applies to the first convolution: the RGB kernels are repeated over the bands and scaled by 3/bands, so that
@@ -193,6 +193,10 @@ def load_imagenet(model: MViT, size: str, file: str | Path | None = None) -> Non
 
 def _load_distilled(model: MViT, file: Path) -> None:
     """Load what `rtslib.training.distill` wrote; raises as `load_imagenet`."""
+    if not file.exists():
+        raise WeightsError(
+            f"there are no ImageNet weights for nano: set pretrained=false, or make some: rtslib distill --out {file}"
+        )
     try:
         theirs = {k: v.float() for k, v in torch.load(file, map_location="cpu", weights_only=True).items()}
         first = "patch_embed.proj.weight"

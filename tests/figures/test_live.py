@@ -141,9 +141,8 @@ def check_frame(tab, detections):
     assert frame.locator("#rts-popup h2").inner_text() == "Detection 2"
 
 
-def test_live_in_jupyterlab_and_in_the_executed_notebook(browser, scene, detections, tmp_path):
-    from nbconvert import HTMLExporter
-
+def test_live_in_jupyterlab(browser, scene, detections, tmp_path):
+    """The notebook is saved with the page in it, in a frame whose drawing `test_page` checks."""
     write_webmap(scene, detections, tmp_path / "map.html")
     (tmp_path / "scene").symlink_to(scene.folder)
     detections.to_file(tmp_path / "found.gpkg")
@@ -178,12 +177,3 @@ def test_live_in_jupyterlab_and_in_the_executed_notebook(browser, scene, detecti
         assert away == [] and errors == [], (away, errors)
         tab.close()
     assert (tmp_path / "live.html").exists()
-    page, _ = HTMLExporter(require_js_url="", mathjax_url="").from_filename(str(tmp_path / "map.ipynb"))
-    (tmp_path / "book.html").write_text(page)
-    tab = browser.new_page(viewport={"width": 1500, "height": 1000})
-    tab.set_default_timeout(PATIENCE)
-    away, errors = listening(tab)
-    tab.goto((tmp_path / "book.html").as_uri())
-    check_frame(tab, detections)
-    assert not [url for url in away if "localhost" not in url], away
-    tab.close()
