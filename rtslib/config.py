@@ -227,7 +227,7 @@ _LAYOUTS: dict[str, Any] = {
 _QUICK: dict[str, Any] = {
     "chips": 320, "size": 96, "scene": 768,
     "pretrain": {**_NANO, "steps": 200}, "finetune": {**_NANO, "steps": 150, "fusion_lr": 2.0},
-    "transfer": {**_NANO, "steps": 240}, "layouts": _LAYOUTS,
+    "transfer": {**_NANO, "steps": 600}, "layouts": _LAYOUTS,
 }  # fmt: skip
 
 #: The frozen recipe of `python -m rtslib challenge`: all chips train, hours on two cores.
