@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from pyproj import Transformer
 
-from helpers.pages import PATIENCE, browser, detections, drawn, listening, on_ground, pixel_of, scene, settle  # noqa: F401
+from helpers.pages import PATIENCE, browser, detections, listening, on_ground, scene  # noqa: F401
 from rtslib.figures import leafmap_map
 
 EVIL = "<img src=x onerror='window.hacked=1'>"
