@@ -50,6 +50,7 @@ class Config(BaseModel):
     paste: float = Field(0.0, ge=0, le=1)  # chance that a training chip gets slumps of another (data/paste.py)
     jitter: float = Field(1.0, ge=0, le=4)  # multiplies how far brightness and contrast vary
     hue: float = Field(0.0, ge=0, lt=1)  # x: red, green and blue each get a factor of their own in 1 +- x
+    drift: float = Field(0.0, ge=0, lt=1)  # x: each other band's contrast varies by x, its level by x of its spread
     modality_dropout: float = Field(0.0, ge=0, lt=1)  # chance that a modality of a training chip is hidden, all or half
     modality_mean: dict[str, list[float]] = {}  # normalisation, from the training side; filled by training
     modality_std: dict[str, list[float]] = {}  # the same, standard deviations

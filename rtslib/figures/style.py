@@ -71,11 +71,12 @@ def _family(colour: str, **labels: str) -> dict[str, Look]:
 
 #: Model -> look. Third of a family, dotted and a triangle, is what was trained from scratch.
 LOOKS: dict[str, Look] = {
-    **_family(BLUE, rgb="RGB", rgb_continued="RGB, continued", rgb_scratch="RGB, from scratch"),
+    **_family(BLUE, rgb="RGB", rgb_continued="RGB, continued", rgb_scratch="RGB, from scratch",
+              rgb_imagenet="RGB, from ImageNet"),
     **_family(GREEN, spectral="spectral", spectral_continued="spectral, continued"),
     **_family(ORANGE, terrain="terrain", terrain_continued="terrain, continued"),
     **_family(BLACK, data="data stack", data_long="data stack, long", data_scratch="data stack, from scratch",
-              data_start="data stack, first half"),
+              data_start="data stack, first half", data_imagenet="data stack, from ImageNet"),
     **_family(PURPLE, concat_conv="convolution", _="", concat_scratch="convolution, from scratch"),
     **_family(SKY, merge_only="merging only", sum="sum", _="", gated="gated"),
     **_family(RUST, residual_cross_attention="residual attention", residual_frozen="residual, frozen",

@@ -80,6 +80,13 @@ class Lit(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self.steps, c.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of all gradients: Lightning refuses fused optimisers in mixed precision, for the sake of scaled
+        gradients, which bf16 has none of."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val or float("inf"))
+
     def on_train_epoch_start(self) -> None:
         """Freeze the backbones in the first `freeze_epochs`, without stochastic depth; then let them train.
 
@@ -255,6 +262,7 @@ def _loaders(
         chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
         crop=config.crop, dropout=config.modality_dropout, crop_slumps=config.crop_slumps,
         scale_jitter=config.scale_jitter, paste=config.paste, jitter=config.jitter, hue=config.hue,
+        drift=config.drift,
     )  # fmt: skip
     shared: dict[str, Any] = {
         "collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available(),
