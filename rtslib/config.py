@@ -43,6 +43,7 @@ class Config(BaseModel):
     # data
     modalities: dict[str, list[str]] = {m: list(b) for m, b in MODALITIES.items()}  # first one is primary
     scale: float = Field(1.0, gt=0, le=8)  # chips are resized by this before the backbone, and results back
+    level: bool = False  # each chip, or window of a map, gets the training side's mean and spread (data/levels.py)
     augment: bool = True  # flips, quarter turns, brightness, the crop, and the knobs from here to `modality_dropout`
     crop: int = Field(0, ge=0)  # px a side that training chips are cut to, mostly around a slump; 0: whole chips
     crop_slumps: float = Field(2 / 3, ge=0, le=1)  # share of crops that are to hold a pixel of a slump
