@@ -22,11 +22,12 @@ from rtslib.files import read_json, write_json
 #: Knobs that training sets, from the data.
 MEASURED = ("modality_mean", "modality_std", "derived", "temperature", "score_shift")
 
-#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`), and
-#: `trees` (`rtslib.models.trees`), which has no branches to fuse.
+#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`),
+#: `trees` (`rtslib.models.trees`), which has no branches to fuse, and `ensemble` (`rtslib.models.ensemble`).
 FusionName = Literal[
     "sum", "merge_only", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention",
     "residual_cross_attention", "data", "decision", "trees",
+    "ensemble",
 ]  # fmt: skip
 
 #: What a branch may be.
@@ -71,6 +72,7 @@ class Config(BaseModel):
 
     # fusion and pyramid
     fusion: FusionName = "residual_cross_attention"  # see models/strategies.py; one modality ignores all but trees
+    members: list[dict[str, Any]] = []  # fusion=ensemble: the knobs of its models; set by `rtslib join`
     freeze_epochs: int = Field(0, ge=0)  # first epochs that train only fusion, pyramid and heads; >= epochs: all
     fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
 
