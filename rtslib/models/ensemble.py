@@ -37,15 +37,13 @@ class Ensemble(Model):
         members: the models, in the order of `config.members`.
 
     Raises:
-        ConfigError: there are fewer than two models, or they want their chips prepared differently (`level`).
+        ConfigError: there are fewer than two models.
     """
 
     def __init__(self, config: Config, members: Sequence[Model]) -> None:
         super().__init__()
         if len(members) < 2:
             raise ConfigError("an ensemble has two or more models: name as many finished runs")
-        if len({m.config.level for m in members}) > 1:
-            raise ConfigError("some of these runs level their chips and some do not: join runs of one `level`")
         self.config = config
         self.members = nn.ModuleList(members)
 

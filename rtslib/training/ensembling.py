@@ -23,8 +23,8 @@ from rtslib.training.calibrating import calibrated
 from rtslib.training.runs import Recipe, Run
 from rtslib.training.weights import best_device, load_weights, save_weights
 
-#: Knobs that all members share, as the chips are read and seen for all of them at once.
-SHARED = ("level", "tta", "engine")
+#: Knobs that all members share, as chips are seen by all of them at once.
+SHARED = ("tta", "engine")
 
 
 def ensemble_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFrame) -> Recipe:
@@ -36,7 +36,7 @@ def ensemble_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFr
 
     Raises:
         DataError: a run is missing. ConfigError: fewer than two runs, or they differ in a knob of `SHARED`, in the
-            bands of a modality, or, levelled, in its statistics; or one was trained on chips that are not for training.
+            bands of a modality, or one was trained on chips that are not for training.
     """
     configs = {name: run.config for name, run in start.items()}
     if len(configs) < 2:
@@ -50,14 +50,14 @@ def ensemble_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFr
     united: dict[str, Any] = {"derived": {b: way for c in configs.values() for b, way in c.derived.items()}}
     for part in ("modalities", "modality_mean", "modality_std"):
         united[part] = {m: v for c in reversed(configs.values()) for m, v in getattr(c, part).items()}
-        odd = [name for name, c in configs.items() if any(united[part][m] != v for m, v in getattr(c, part).items())]
-        if odd and (part == "modalities" or first.level):
-            raise ConfigError(f"{odd[0]} has another {part} than the others: train the runs on the same chips")
+    for name, c in configs.items():
+        if odd := [m for m, bands in c.modalities.items() if united["modalities"][m] != bands]:
+            raise ConfigError(f"{name} reads other bands as {odd[0]} than the others: join runs of the same bands")
     united["modalities"] = {m: united["modalities"][m] for c in configs.values() for m in c.modalities}
     _same_ground(start, split)
     members = [c.updated(temperature=1.0, score_shift=0.0, tta=False).model_dump() for c in configs.values()]
     most = max(c.max_dets for c in configs.values())
-    shared = {**united, "level": first.level, "tta": first.tta, "max_dets": most, "seed": first.seed}
+    shared = {**united, "tta": first.tta, "max_dets": most, "seed": first.seed}
     return Recipe(Config.make({"fusion": "ensemble", "members": members, **shared}), chipset, split, start)
 
 
