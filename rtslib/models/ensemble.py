@@ -6,9 +6,9 @@ them gets the mean of what each model says of it, its own score where it is its 
     score(d) = 1/K sum over b of max over e in D_b of s(e) min(1, 2 IoU(d, e))
 
 and of detections whose masks overlap the surest stays; of two that support each other fully, that of the model named
-first. A model that sees nothing there says 0: what two kinds of model
-agree on rises above what one of them makes up. Networks and trees on pixels err apart: on ten-metre chips, where each
-ranks few right ones first, together they rank twice as many (results/corrections.md).
+first. A model that sees nothing there says 0: what two kinds of model agree on rises above what one of them makes up.
+Networks and trees on pixels err apart: on ten-metre chips they rank more right ones first together than each does alone
+(docs/results/gpu.md).
 
 The joined scores are calibrated anew, on the validation side, as every run's. Source: weighted boxes fusion, Solovyev
 et al. 2021 (Image and Vision Computing 107, arXiv 1910.13302). Differs: outlines are not averaged, one is taken, as
