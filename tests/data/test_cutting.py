@@ -16,6 +16,7 @@ from shapely import box
 from helpers.regions import AT, UTM, write
 from rtslib.data.cutting.cutter import cut_chips
 from rtslib.data.cutting.request import Options, Request, read_known
+from rtslib.data.cutting.sizes import with_size
 from rtslib.data.masks import decode
 from rtslib.data.opening import open_chips
 from rtslib.data.region import open_region
@@ -141,11 +142,44 @@ def test_sites_are_squares_fields_or_images(rasters, tmp_path):
     assert groups[""]["r000048c000048"] == "square-000-000" != groups[""]["r000064c000048"]
 
 
-def test_a_slump_on_two_sites_makes_them_one(rasters, tmp_path):
-    cut(rasters, truth(square(20, 60, 8, 8)), tmp_path / "out", Options(size=16, keep_empty=1))
+def test_a_slump_on_two_squares_moves_a_chip_and_one_on_two_named_sites_joins_them(rasters, tmp_path):
+    known = truth(square(20, 60, 8, 8), square(100, 100, 5, 5), site=["b", "a"])
+    cut(rasters, known, tmp_path / "out", Options(size=16, keep_empty=1))
     groups = table(tmp_path / "out")["group"]
     assert groups["r000016c000048"] == groups["r000016c000064"] == groups["r000000c000000"] == "square-000-000"
-    assert groups.nunique() == 5
+    assert groups["r000000c000064"] == "square-000-001" and groups.nunique() == 6
+    both = truth(*known.geometry, square(20, 50, 5, 5), site=["b", "a", "a"])  # on a chip with a slump of the other
+    cut(rasters, both, tmp_path / "by", Options(size=16, keep_empty=1, group_by="site"))
+    assert table(tmp_path / "by")["group"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "slump", "size", "site"),
+    [(64, 6, 64, 4), (200, 6, 64, 1), (600, 6, 64, 4), (1500, 6, 128, 4), (3000, 6, 256, 4), (600, 300, 256, 4)],
+)
+def test_chips_are_as_large_as_leaves_enough_groups(tmp_path, side, slump, size, site):
+    """Small slumps at every 48th pixel, or one large one, of which there is one group in any way."""
+    rgb = write(tmp_path / "rgb.tif", {"red": np.ones((side, side))}, dtype="uint8")
+    every = range(20, side - 20, 48) if slump < 48 else [(side - slump) // 2]
+    known = truth(*(square(r, c, slump, slump) for r in every for c in every))
+    request = with_size(Request(open_region([rgb]), known, Options()))
+    assert (request.options.size, request.options.chips_a_site) == (size, site)
+    if side == 200:
+        assert cut_chips(request, tmp_path / "out")["groups"] == 9
+
+
+def test_a_size_that_was_not_asked_for_can_be_refused(tmp_path):
+    small, large = (
+        write(tmp_path / f"{n}.tif", {"red": np.ones((n, n))}, dtype="uint8", crs=crs, at=at)
+        for n, crs, at in ((60, UTM, AT), (128, "EPSG:4326", Affine(1e-4, 0, -134, 0, -1e-4, 69)))
+    )
+    known = truth(square(4, 4, 8, 8))
+    with pytest.raises(DataError, match=r"60 x 60 px, less than a chip of 64 px a side.*--size"):
+        with_size(Request(open_region([small]), known, Options()))
+    with pytest.raises(ConfigError, match="overlap=200: chips are at most 128 px here"):
+        with_size(Request(open_region([large]), known, Options(overlap=200)))
+    with pytest.raises(ConfigError, match="are no metres"):
+        with_size(Request(open_region([large]), known.to_crs("EPSG:4326"), Options(group_by="1")))
 
 
 def test_chips_of_a_vrt_know_their_image_and_its_date(tmp_path):

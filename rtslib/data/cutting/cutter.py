@@ -143,7 +143,9 @@ def _finish(request: Request, rows: list[dict[str, Any]], out: Path) -> dict[str
     frame = gpd.GeoDataFrame(geometry=boxes, crs=request.region.crs)
     pixel_m2 = measure(frame)[0] / options.size**2
     slumps = [[slump for _, slump, _, _ in r["found"]] for r in rows]
-    groups = name_groups(np.column_stack([corners, corners + options.size]), _sites(request, rows, boxes), slumps)
+    squares = options.field is None and options.group_by != SOURCE
+    ends = np.column_stack([corners, corners + options.size])
+    groups = name_groups(ends, _sites(request, rows, boxes), slumps, kept_whole=not squares)
     pixels = np.array([sum(f[2] for f in r["found"]) for r in rows])
     middle = shapely.centroid(boxes)
     degrees = gpd.GeoSeries(middle, crs=request.region.crs).to_crs("EPSG:4326")
