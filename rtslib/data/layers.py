@@ -85,7 +85,7 @@ def file_layers(
         DataError: names more or fewer than bands, a band unnamed or unknown, a mask taken for data, a complex dtype,
             a broken scale, a unit that cannot be brought into the band's own, no band that is read.
     """
-    listed, alphas = f"one of {', '.join(BANDS)}", _masks(file, path)
+    listed, alphas = f"one of {', '.join(BANDS)}", mask_bands(file, path)
     found = tuple(SKIP if k in alphas else n or "" for k, n in zip(file.indexes, file.descriptions))
     if len(names or found) != file.count:
         expected = f"{len(names)} as named ({','.join(names)})"
@@ -110,8 +110,8 @@ def file_layers(
     return layers
 
 
-def _masks(file: rasterio.DatasetReader, path: Path | str) -> list[int]:
-    """Return the indices of the bands tagged alpha that are masks, by the rule above."""
+def mask_bands(file: rasterio.DatasetReader, path: Path | str) -> list[int]:
+    """Return the indices of the bands tagged alpha that are masks, by the rule above. Raises DataError."""
     tagged = [k for k, c in zip(file.indexes, file.colorinterp) if c == ColorInterp.alpha]
     return [k for k in tagged if file.descriptions[k - 1] not in BANDS and _like_a_mask(file, path, k)]
 
@@ -155,15 +155,20 @@ def _numbers(where: str, name: str, file: rasterio.DatasetReader, k: int) -> tup
     return scale * factor, offset * factor
 
 
-def read_raw(file: rasterio.DatasetReader, layer: Layer, window: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Read the numbers of a layer as they are, and which of them mean something: two arrays (h, w), the second bool."""
-    values = file.read(layer.index, window=window)
+def read_raw(
+    file: rasterio.DatasetReader, layer: Layer, window: Any, shape: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the numbers of a layer as they are, and which of them mean something: two arrays (h, w), the second bool.
+
+    With a `shape`, pixels are picked so that they are of it.
+    """
+    values = file.read(layer.index, window=window, out_shape=shape)
     if MaskFlags.alpha in file.mask_flag_enums[layer.index - 1]:
         valid = np.ones(values.shape, dtype=bool)  # it counts below, if it is a mask
     else:
-        valid = file.read_masks(layer.index, window=window) > 0
+        valid = file.read_masks(layer.index, window=window, out_shape=shape) > 0
     if layer.alpha:
-        valid &= file.read(layer.alpha, window=window) > 0
+        valid &= file.read(layer.alpha, window=window, out_shape=shape) > 0
     if layer.nodata is not None:
         valid &= ~np.isnan(values) if math.isnan(layer.nodata) else values != layer.nodata
     return values, valid

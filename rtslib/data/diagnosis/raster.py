@@ -16,8 +16,10 @@ from rasterio.transform import array_bounds
 from rasterio.warp import transform_bounds
 
 from rtslib.bands import BANDS
+from rtslib.data.borders import border_note
+from rtslib.data.counts import NUMBERS, is_counted, kind
 from rtslib.data.diagnosis.findings import Findings, place
-from rtslib.data.diagnosis.numbers import Numbers, border, look
+from rtslib.data.diagnosis.numbers import Numbers, look, raw_layers
 from rtslib.data.grids import open_raster
 from rtslib.errors import DataError, one_line
 
@@ -51,14 +53,20 @@ def diagnose_raster(path: Path) -> Findings:
         found.facts.append(f"a raster ({file.driver}): {size}, bands: {file.count} of {kinds}")
         _grid(file, found)
         try:
-            numbers = look(file)
-        except RasterioError as e:
-            found.faults.append(str(DataError(path, f"unreadable pixels ({one_line(e)})", "a whole raster")))
+            layers = raw_layers(file, path)
+            numbers = look(file, layers)
+            real = [la for la in layers if not (numbers[la.index - 1].mask or "complex" in file.dtypes[la.index - 1])]
+            border = border_note(file, path, real)
+        except (RasterioError, DataError) as e:
+            fault = e if isinstance(e, DataError) else DataError(path, f"unreadable pixels: {one_line(e)}", "a raster")
+            found.faults.append(str(fault))
             return found
         names = [_name(file, k, band) for k, band in zip(file.indexes, numbers)]
         for k, band in zip(file.indexes, numbers):
             _band(file, k, names[k - 1], band, found)
         _voids(file, numbers, found)
+        if border and not numbers[0].labels:
+            found.odd.append(border)
         found.facts.append(_date(file, path))
         if numbers[0].step > 1:
             found.facts.append(f"values and voids are of one in {numbers[0].step ** 2} pixels")
@@ -140,20 +148,15 @@ def _band(file: rasterio.DatasetReader, k: int, name: tuple[str, str], band: Num
     if (scale, offset) != (1, 0):
         said += f" (stored numbers x {scale:g} + {offset:g})"
     known = BANDS.get(what.rstrip("?"))
-    if known and known.unit == "count or reflectance":
-        said += ": " + _counted(low, high)
+    if is_counted(what.rstrip("?")):
+        most = kind(band.most * scale + offset)
+        said += f": {most}" + (", such as reflectance x 10,000 (a scale of 1e-4)" if most == NUMBERS else "")
     found.facts.append(said)
     if known and (low < known.low or high > known.high):
         possible = f"{known.low:g} to {known.high:g}"
         found.odd.append(f"band {k}, {known.name}, has {low:g} to {high:g}; possible are {possible}")
     if low == high:
         found.odd.append(f"band {k} has one value, {low:g}, everywhere")
-
-
-def _counted(low: float, high: float) -> str:
-    if high <= 2:
-        return "reflectance"
-    return "8-bit counts" if high <= 255 else "digital numbers, such as reflectance x 10,000 (a scale of 1e-4)"
 
 
 def _voids(file: rasterio.DatasetReader, numbers: list[Numbers], found: Findings) -> None:
@@ -170,9 +173,6 @@ def _voids(file: rasterio.DatasetReader, numbers: list[Numbers], found: Findings
             found.odd.append(f"band {k} has NaN ({100 * band.nan:.1f} %) that no nodata value marks")
         if band.filler:
             found.odd.append(f"band {k} has fill values such as {band.low:g} that no nodata value marks: tag them")
-    if (values := border(numbers)) is not None and not numbers[0].labels:
-        said = ", ".join(f"{v:g}" for v in dict.fromkeys(values))
-        found.odd.append(f"a border of {said} that no nodata value marks: it would be mapped as ground")
 
 
 def _date(file: rasterio.DatasetReader, path: Path) -> str:
