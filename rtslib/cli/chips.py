@@ -76,7 +76,7 @@ def chips(
     from rtslib.data.borders import border_notes
     from rtslib.data.counts import count_notes
     from rtslib.data.cutting.cutter import cut_chips
-    from rtslib.data.cutting.request import Options, Request, read_known
+    from rtslib.data.cutting.request import SOURCE, Options, Request, read_known
     from rtslib.data.cutting.sizes import SIZES, with_size
     from rtslib.data.region import open_region
     from rtslib.figures.cut import cut_figure
@@ -90,6 +90,9 @@ def chips(
     for odd in (*known.attrs["notes"], *border_notes(region), *count_notes(region)):
         note(odd)
     options = Options(size or max(SIZES), overlap, keep_empty, group_by, layout)
+    if group_by in known and options.field is None:
+        what = "images" if group_by == SOURCE else "squares of so many km"
+        note(f"--group-by {group_by} makes groups of {what}, though the truth has a field of that name: rename it")
     request = Request(region, known, options, area)
     request = request if size else with_size(request)
     counts = cut_chips(request, out, resume, progress_on_stderr)
@@ -180,17 +183,15 @@ def validate(
 
 def _say_cut(out: Path, size: int, counts: dict[str, int]) -> None:
     """Print what a cut gave, and note what has to be known about it."""
-    said = {
-        "no_data": "places without data", "only_small_pieces": "places with pieces of slumps under 10 px alone",
-        "void_colour": "places that lack colour somewhere, for which this layout has no nodata",
-    }  # fmt: skip
-    for reason, text in said.items():
+    from rtslib.data.cutting.cutter import SAID
+
+    for reason, text in SAID.items():
         if counts.get(reason):
-            note(f"{text}, which became no chips: {counts[reason]}")
+            note(f"places {text}, which became no chips: {counts[reason]}")
     if counts["off_chips"]:
         note(f"slumps of the truth that are on no chip: {counts['off_chips']}")
     if counts["groups"] < 3:
-        note(f"site groups: {counts['groups']}, and training splits by group into three sides: a smaller "
+        note(f"site groups: {counts['groups']}, and training splits by group into three sides: a smaller --size or "
              "--group-by KM makes more")  # fmt: skip
     print("{0}: {chips} chips of {1} px, {with_slumps} with slumps, {beside} beside, {away} away from them, in "
           "{groups} groups; {slumps} slumps on them, {cut} of these cut".format(out, size, **counts))  # fmt: skip

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from pyproj.database import get_units_map
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -103,6 +104,9 @@ def file_layers(
             raise DataError(where, f"band {name!r}", listed, hint)
         if k in alphas:
             raise DataError(where, f"an alpha band as {name}: its values are those of a mask", "data", "skip it with -")
+        if file.colorinterp[k - 1] == ColorInterp.palette and BANDS[name].unit == "count or reflectance":
+            found = f"{name} as numbers of a palette's colours"
+            raise DataError(where, found, "counts or reflectance", "gdal_translate -expand rgb makes three bands of it")
         scale, offset = _numbers(where, name, file, k)
         layers.append(Layer(name, path, k, scale, offset, alphas[0] if alphas else 0))
     if not layers:
@@ -149,10 +153,16 @@ def _numbers(where: str, name: str, file: rasterio.DatasetReader, k: int) -> tup
     unit, own = (file.units[k - 1] or "").strip().lower(), BANDS[name].unit
     if own == "degree" and unit in ("%", "percent"):
         raise DataError(where, f"{name} in percent", "degrees", "gdaldem slope gives them without -p")
-    factor = UNITS.get(own, {}).get(unit, 1.0)
+    factor = UNITS.get(own, {}).get(unit) or (_length(unit) if own == "m" else 1.0)
     if name == "elevation" and not unit and (crs := as_crs(file.crs)).is_compound:
         factor = crs.sub_crs_list[-1].axis_info[0].unit_conversion_factor
     return scale * factor, offset * factor
+
+
+def _length(unit: str) -> float:
+    """Return a unit of length in metres, by the names that PROJ knows; 1 for none, or for another text."""
+    known = get_units_map(category="linear") if unit else {}
+    return next((float(u.conv_factor) for name, u in known.items() if unit in (name.lower(), f"{name.lower()}s")), 1.0)
 
 
 def read_raw(
@@ -241,5 +251,7 @@ def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     if wrong.any():
         expected = f"{band.low:g} to {band.high:g}" + (f" ({band.unit})" if band.unit != "1" else "")
         found = f"{band.name} {out[wrong][0]:g}"
-        raise DataError(where, found, expected, "see scale, offset and nodata tags, or map --scale, --offset, --nodata")
+        raise DataError(
+            where, found, expected, "see its scale, offset and nodata tags, or say --scale, --offset, --nodata"
+        )
     return out.astype(np.float32)

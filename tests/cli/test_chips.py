@@ -88,6 +88,16 @@ def test_borders_and_units_are_noted(capsys, files):
     )
 
 
+def test_a_number_or_source_that_is_a_field_too_is_noted(capsys, files):
+    known = gpd.read_file(files / "slumps.gpkg").assign(source="a", **{"2023": 1})
+    known.to_file(files / "fields.gpkg")
+    for by, what in (("2023", "squares of so many km"), ("source", "images")):
+        args = ("--source", "rgb.tif", "--truth", "fields.gpkg", "--size", 16, "--keep-empty", 0, "--group-by", by)
+        code, _, notes = call(capsys, files, *args)
+        assert code == 0 and f"--group-by {by} makes groups of {what}, though the truth has a field" in notes[0]
+        shutil.rmtree(files / "out")
+
+
 def test_few_groups_and_slumps_off_chips_are_noted(capsys, files):
     code, _, notes = call(capsys, files, *GOOD, "--group-by", "source", "--keep-empty", 0, "--aoi", "slumps.gpkg")
     assert code == 0 and len(notes) == 1 and "site groups: 1," in notes[0]

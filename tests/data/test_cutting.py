@@ -252,7 +252,7 @@ def test_a_stopped_cut_goes_on_and_is_the_same(rasters, tmp_path):
     cut(rasters, known, tmp_path / "whole")
     with pytest.raises(Stopped):
         cut(rasters, known, stopped, progress=stop_at(3))
-    with pytest.raises(DataError, match="none of the known layouts"):
+    with pytest.raises(DataError, match=r"chips whose cutting was stopped, .*--resume"):
         open_chips(stopped)
     with open(stopped / "rows.jsonl", "a") as file:
         file.write('{"chip": "r0000')  # killed while writing
@@ -314,7 +314,7 @@ def test_chips_without_end_are_counted_before_they_are_laid(rasters, tmp_path):
 
 def test_rasters_without_a_value_leave_nothing(tmp_path):
     rgb = write(tmp_path / "rgb.tif", {b: np.zeros(SIDE) for b in ("red", "green", "blue")}, dtype="uint8", nodata=0)
-    with pytest.raises(DataError, match="no chip with data"):
+    with pytest.raises(DataError, match=r"no chip, but 1 places without data"):
         cut([rgb], truth(square(2, 2, 5, 5)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

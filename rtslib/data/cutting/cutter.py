@@ -34,14 +34,19 @@ from rtslib.data.cutting.request import SOURCE, Request
 from rtslib.data.cutting.sites import name_groups
 from rtslib.data.ground import measure
 from rtslib.data.inputs import differences
-from rtslib.data.masks import encode
+from rtslib.data.masks import MIN_PIXELS, encode
+from rtslib.data.opening import STOPPED
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, whole, write_json
 from rtslib.provenance import commit, versions
 
-ASKED, ROWS, OUTLINES, MANIFEST = "request.json", "rows.jsonl", "chips.gpkg", "manifest.json"
-#: Why a place became no chip.
+ASKED, ROWS, OUTLINES, MANIFEST = STOPPED, "rows.jsonl", "chips.gpkg", "manifest.json"
+#: Why a place became no chip, and how that is said.
 NO_DATA, TOO_SMALL, NO_COLOUR = "no_data", "only_small_pieces", "void_colour"
+SAID = {
+    NO_DATA: "without data", TOO_SMALL: f"with pieces of slumps under {MIN_PIXELS} px alone",
+    NO_COLOUR: "that lack colour somewhere, for which this layout has no nodata",
+}  # fmt: skip
 
 #: Called with (places done, places in all) after each.
 Progress = Callable[[int, int], None]
@@ -84,13 +89,17 @@ def cut_chips(request: Request, out: str | Path, resume: bool = False, progress:
             _discard(out)  # nothing to go on with
         raise
     rows = [row for place in places if "skipped" not in (row := done[place.name])]
+    skipped = Counter(row["skipped"] for row in done.values() if "skipped" in row)
     if not rows:
         _discard(out)
+        found = " and ".join(f"{n} places {SAID[reason]}" for reason, n in skipped.items())
         raise DataError(
-            ", ".join(map(str, request.region.files)), "no chip with data", "rasters with data at the slumps"
+            ", ".join(map(str, request.region.files)),
+            f"no chip, but {found}",
+            "data where slumps are, in smaller pixels",
         )
     counts = _finish(request, rows, out)
-    counts |= Counter(row["skipped"] for row in done.values() if "skipped" in row)
+    counts |= skipped
     write_json(out / MANIFEST, {**commit(), "request": mark, "counts": counts, "versions": versions()})
     for name in (ROWS, ASKED):
         (out / name).unlink()

@@ -64,6 +64,8 @@ def _numbers(values: np.ndarray, valid: np.ndarray, mask: bool, step: int) -> Nu
     good = values[valid & ~nan]
     fillers = np.isin(good.astype(np.float64), FILLERS).sum() / nan.size
     labels = values.dtype.kind in "iu" and bool(np.isin(good, (0, 1)).all())
-    low, high, most = map(float, (good.min(), good.max(), np.percentile(good, 99))) if good.size else (None,) * 3
+    low, high, most = (
+        map(float, (good.min(), good.max(), np.percentile(good[np.isfinite(good)], 99))) if good.size else (None,) * 3
+    )
     return Numbers(low, high, most, float(1 - valid.mean()), float((nan & valid).mean()), float(fillers), mask, labels,
                    step)  # fmt: skip

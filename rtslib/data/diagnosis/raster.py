@@ -20,7 +20,7 @@ from rtslib.data.borders import border_note
 from rtslib.data.counts import NUMBERS, is_counted, kind
 from rtslib.data.diagnosis.findings import Findings, place
 from rtslib.data.diagnosis.numbers import Numbers, look, raw_layers
-from rtslib.data.grids import open_raster
+from rtslib.data.grids import check_bands, north_up, open_raster
 from rtslib.errors import DataError, one_line
 
 #: What others call bands, in lower case without what is no letter or digit.
@@ -45,9 +45,7 @@ def diagnose_raster(path: Path) -> Findings:
     """
     found = Findings(path)
     with open_raster(path) as file:
-        if not file.count:
-            inner = ", ".join(file.subdatasets[:5]) or "none"
-            raise DataError(path, f"a container without bands of its own (datasets in it: {inner})", "a raster")
+        check_bands(file)
         kinds = ", ".join(sorted(set(file.dtypes)))
         size = f"{file.height} x {file.width} px (height x width)"
         found.facts.append(f"a raster ({file.driver}): {size}, bands: {file.count} of {kinds}")
@@ -79,9 +77,12 @@ def _grid(file: rasterio.DatasetReader, found: Findings) -> None:
     t, crs = file.transform, file.crs
     if crs is None:
         found.facts.append("no CRS: it lies nowhere")
-        found.odd.append("no CRS: give it one, gdal_edit.py -a_srs EPSG:..., if it has a place at all")
+        if file.gcps[0]:
+            found.odd.append("ground control points in place of a grid: warp it with gdalwarp")
+        else:
+            found.odd.append("no CRS: give it one, gdal_edit.py -a_srs EPSG:..., if it has a place at all")
         return
-    if t.b or t.d or t.a <= 0 or t.e >= 0:
+    if not north_up(t):
         found.odd.append("not north up: warp it with gdalwarp")
     across, down = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
     known = crs.is_projected or crs.is_geographic
@@ -189,6 +190,12 @@ def _uses(file: rasterio.DatasetReader, names: list[tuple[str, str]], numbers: l
     """Say which command takes it."""
     if file.crs is None:
         found.uses.append("none before it has a CRS; pictures without one are chips in images/ (layouts coco, plain)")
+        return
+    if not north_up(file.transform):
+        found.uses.append("none before it is north up")
+        return
+    if any("complex" in kind for kind in file.dtypes):
+        found.uses.append("none before its numbers are real")
         return
     if file.count == 1 and numbers[0].labels and not names[0][0]:
         found.uses.append("a label raster, 1 on slumps: mask/ID.tif of a chip in a folder of the geotiff layout")
