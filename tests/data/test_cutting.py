@@ -314,9 +314,14 @@ def test_chips_without_end_are_counted_before_they_are_laid(rasters, tmp_path):
 
 def test_rasters_without_a_value_leave_nothing(tmp_path):
     rgb = write(tmp_path / "rgb.tif", {b: np.zeros(SIDE) for b in ("red", "green", "blue")}, dtype="uint8", nodata=0)
-    with pytest.raises(DataError, match=r"no chip, but 1 places without data"):
+    with pytest.raises(DataError, match=r"no chip, but 18 places without data"):
         cut([rgb], truth(square(2, 2, 5, 5)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_slumps_too_small_for_the_pixels_are_said(rasters, tmp_path):
+    with pytest.raises(DataError, match="no chip, but 2 places with pieces of slumps under 10 px alone"):
+        cut(rasters, truth(square(4, 4, 3, 3), square(40, 40, 2, 3)), tmp_path / "out", Options(size=16, keep_empty=0))
 
 
 def test_the_truth_is_read_once_a_slump_and_of_one_layer(tmp_path):
