@@ -1,6 +1,8 @@
 """Cutting: rasters of known values and square slumps become the chips that one would draw by hand."""
 
 import json
+import resource
+import signal
 import subprocess
 import sys
 
@@ -316,6 +318,20 @@ def test_rasters_without_a_value_leave_nothing(tmp_path):
     rgb = write(tmp_path / "rgb.tif", {b: np.zeros(SIDE) for b in ("red", "green", "blue")}, dtype="uint8", nodata=0)
     with pytest.raises(DataError, match=r"no chip, but 18 places without data"):
         cut([rgb], truth(square(2, 2, 5, 5)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit of file size")
+def test_a_full_disk_is_said_and_leaves_no_broken_chip(rasters, tmp_path):
+    """Files larger than 9,000 bytes cannot be written; GDAL would say nothing of it."""
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*r000000c000000\.tif: File too large"):
+            cut(rasters, truth(square(4, 4, 8, 8)), tmp_path / "out", Options(size=64))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
     assert not (tmp_path / "out").exists()
 
 

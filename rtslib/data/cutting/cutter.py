@@ -84,9 +84,11 @@ def cut_chips(request: Request, out: str | Path, resume: bool = False, progress:
                     file.flush()
                 if progress is not None:
                     progress(count, len(places))
-    except Exception:
+    except Exception as e:
         if not done:
             _discard(out)  # nothing to go on with
+        if isinstance(e, OSError):
+            raise OutputError(f"cannot write {out / ROWS}: {e.strerror}: choose a place with room") from e
         raise
     rows = [row for place in places if "skipped" not in (row := done[place.name])]
     skipped = Counter(row["skipped"] for row in done.values() if "skipped" in row)
