@@ -37,9 +37,10 @@ def training_curves(table: str | Path) -> Figure:
         mark = look(name).symbol if len(log) < 3 else ""  # a line of one epoch would not be seen
         panels[0].plot(log["epoch"] + 1, log["loss"], label=look(name).label, marker=mark, **look(name).line)
     label(panels[0], "", "training loss,\nsum of all terms")
-    panels[0].set_ylim(bottom=0)
+    panels[0].set(xlim=(0, 1.03 * (rows["epoch"].max() + 1)), ylim=(0, 1.08 * rows["loss"].max()))
     for name, log in validated.groupby("model", sort=False):
-        panels[1].plot(log["epoch"] + 1, log["val_AP50"], marker=look(name).symbol, markersize=3, **look(name).line)
+        symbol = {"marker": look(name).symbol, "markersize": 3, "clip_on": False}
+        panels[1].plot(log["epoch"] + 1, log["val_AP50"], **symbol, **look(name).line)
     if len(validated):
         label(panels[1], "", "mask AP50 on\nvalidation chips (0-1)")
         panels[1].set_ylim(0, 1)
@@ -231,7 +232,10 @@ def instance_sizes(table: str | Path) -> Figure:
     for axes, side in zip(panels, sides, strict=True):
         areas = rows.loc[rows["side"] == side, "area_px"]
         axes.hist(areas, bins=edges, color="0.35")
-        axes.text(1, 0.97, f"{said[side]}: {len(areas)}", ha="right", va="top", transform=axes.transAxes)
+        over_lines = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.text(
+            1, 0.97, f"{said[side]}: {len(areas)}", ha="right", va="top", transform=axes.transAxes, bbox=over_lines
+        )
         for limit in (300, 2000):
             axes.axvline(limit, color="0.4", linestyle=":", linewidth=0.8)
         label(axes, "", "instances")
