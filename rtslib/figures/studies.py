@@ -65,7 +65,7 @@ def compute(table: str | Path, stages: Mapping[str, str]) -> Figure:
     """
     rows = table_of(table, ("model", "AP50", "AP50_low", "AP50_high", "seconds", "peak_memory_mib"))
     rows = pd.concat(
-        [stage_rows(rows, stages), rows[rows["model"] == "data"].assign(training="data stack, for comparison")]
+        [stage_rows(rows, stages), rows[rows["model"] == "data"].assign(training="stacked bands, for comparison")]
     )
     figure = sheet(7 * CM)
     panels = figure.subplots(1, 2, sharey=True)

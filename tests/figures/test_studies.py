@@ -41,7 +41,7 @@ def test_hidden_modalities_are_rows(tmp_path):
     seeds, means = axes.lines[:2]
     assert means.get_xydata().tolist() == [[0.5, 0], [0.1, 1]] and seeds.get_xdata().tolist() == [0.4, 0.6, 0.1]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["nothing", "terrain,\nleft half"]
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["data stack"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["stacked bands"]
     missing[:0].to_csv(tmp_path / "missing.csv")
     assert "No model" in studies.missing(tmp_path / "missing.csv").texts[0].get_text()
 
