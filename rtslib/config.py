@@ -43,6 +43,7 @@ class Config(BaseModel):
     # data
     modalities: dict[str, list[str]] = {m: list(b) for m, b in MODALITIES.items()}  # first one is primary
     scale: float = Field(1.0, gt=0, le=8)  # chips are resized by this before the backbone, and results back
+    level: bool = False  # each chip, or window of a map, gets the training side's mean and spread (data/levels.py)
     augment: bool = True  # flips, quarter turns, brightness, the crop, and the knobs from here to `modality_dropout`
     crop: int = Field(0, ge=0)  # px a side that training chips are cut to, mostly around a slump; 0: whole chips
     crop_slumps: float = Field(2 / 3, ge=0, le=1)  # share of crops that are to hold a pixel of a slump
@@ -50,6 +51,7 @@ class Config(BaseModel):
     paste: float = Field(0.0, ge=0, le=1)  # chance that a training chip gets slumps of another (data/paste.py)
     jitter: float = Field(1.0, ge=0, le=4)  # multiplies how far brightness and contrast vary
     hue: float = Field(0.0, ge=0, lt=1)  # x: red, green and blue each get a factor of their own in 1 +- x
+    drift: float = Field(0.0, ge=0, lt=1)  # x: each other band's contrast varies by x, its level by x of its spread
     modality_dropout: float = Field(0.0, ge=0, lt=1)  # chance that a modality of a training chip is hidden, all or half
     modality_mean: dict[str, list[float]] = {}  # normalisation, from the training side; filled by training
     modality_std: dict[str, list[float]] = {}  # the same, standard deviations

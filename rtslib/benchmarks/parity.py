@@ -9,9 +9,7 @@ as sets, since neighbours in score may change places by rounding. `rtslib.models
 detectron2; its MViT, which its main branch alone has, is compared where it is there.
 """
 
-import importlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from rtslib.bands import MODALITIES
+from rtslib.benchmarks.made import normalised_config, redraw, their_mvit
 from rtslib.config import Config
 from rtslib.data.opening import open_chips
 from rtslib.data.samples import ChipDataset, collate
@@ -28,8 +26,8 @@ from rtslib.data.statistics import with_statistics
 from rtslib.files import write_text
 from rtslib.models.build import build_model
 from rtslib.models.model import Model
-from rtslib.models.mvit import SIZES, MViT
-from rtslib.models.names import common_weights, fit_weights, mvit_names, renamed
+from rtslib.models.mvit import MViT
+from rtslib.models.names import common_weights, fit_weights
 from rtslib.models.pixels import network_input
 
 SIZES_PX = ((224, 224), (256, 256), (512, 512), (160, 288))  # the last one is not square
@@ -49,21 +47,6 @@ class Row(NamedTuple):
     limit: float
 
 
-def redraw(model: nn.Module, seed: int = 0) -> None:
-    """Draw parameters and running statistics anew, in place: weights at 1/sqrt(inputs), norms around 1."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            spread = p[0].numel() ** -0.5 if p.ndim > 1 else 0.1
-            centre = 1.0 if p.ndim == 1 and p.mean() > 0.5 else 0.0
-            p.copy_(torch.randn(p.shape, generator=generator) * spread + centre)
-        for name, b in model.named_buffers():
-            if name.endswith("running_mean"):
-                b.copy_(torch.randn(b.shape, generator=generator) * 0.1)
-            elif name.endswith("running_var"):
-                b.copy_(torch.rand(b.shape, generator=generator) + 0.5)
-
-
 def both_engines(config: Config, seed: int = 0) -> tuple[Model, Model]:
     """Return (Detector, FusedRCNN) of a config with the same redrawn weights. Raises EngineError."""
     ours = build_model(config.updated(engine="torchvision"))
@@ -71,20 +54,6 @@ def both_engines(config: Config, seed: int = 0) -> tuple[Model, Model]:
     theirs = build_model(config.updated(engine="detectron2"))
     fit_weights(theirs, common_weights(ours), "the default engine")
     return ours.eval(), theirs.eval()
-
-
-def their_mvit(ours: Any, size: str, windows: bool = True) -> Model | None:
-    """Return detectron2's MViT with the weights of ours; None where detectron2 has none."""
-    modeling = importlib.import_module("detectron2.modeling")
-    if not hasattr(modeling, "MViT"):
-        return None
-    last = torch.tensor(SIZES[size].depths).cumsum(0) - 1
-    theirs = modeling.MViT(
-        embed_dim=ours.dims[0], depth=int(last[-1]) + 1, last_block_indexes=tuple(last.tolist()),
-        norm_layer=partial(nn.LayerNorm, eps=1e-6), adaptive_window_size=56 if windows else 0,
-    )  # fmt: skip
-    theirs.load_state_dict(renamed(ours.state_dict(), mvit_names(size)))
-    return theirs.eval()
 
 
 def random_batch(config: Config, sizes: list[tuple[int, int]], seed: int = 0) -> dict[str, Any]:
@@ -109,9 +78,7 @@ def random_batch(config: Config, sizes: list[tuple[int, int]], seed: int = 0) ->
 
 def made_up_config(**knobs: Any) -> Config:
     """Return the config of the comparisons, normalised by mean 0 and standard deviation 1."""
-    modalities = {m: list(b) for m, b in MODALITIES.items()}
-    means, stds = ({m: [v] * len(b) for m, b in modalities.items()} for v in (0.0, 1.0))
-    return Config.make({**KNOBS, "modalities": modalities, "modality_mean": means, "modality_std": stds, **knobs})
+    return normalised_config(**{**KNOBS, **knobs})
 
 
 def far(a: Tensor, b: Tensor) -> float:
@@ -162,8 +129,8 @@ def compare_answers(ours: Any, theirs: Any, batch: dict[str, Any], size: str) ->
 
 def compare_whole() -> Iterator[Row]:
     """Our model of one modality against one that is all detectron2's: its MViT under its other parts."""
-    rgb, side = {"rgb": ["red", "green", "blue"]}, 256
-    config = made_up_config(modalities=rgb, modality_mean={"rgb": [0.0] * 3}, modality_std={"rgb": [1.0] * 3})
+    side = 256
+    config = normalised_config(("rgb",), **KNOBS)
     ours: Any
     theirs: Any
     ours, theirs = both_engines(config)

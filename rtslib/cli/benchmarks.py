@@ -1,4 +1,4 @@
-"""Commands that measure: `benchmark maps`, `benchmark grounds`, `benchmark parity`."""
+"""Commands that measure: `benchmark maps`, `benchmark grounds`, `benchmark parity`, `benchmark speed`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from rtslib.cli.app import app, fail
 
 benchmark = typer.Typer(rich_markup_mode=None)
-app.add_typer(benchmark, name="benchmark", help="Measure maps, and parity with detectron2.")
+app.add_typer(benchmark, name="benchmark", help="Measure maps, speed, and parity with detectron2.")
 
 
 @benchmark.command()
@@ -45,4 +45,23 @@ def parity(
 
     if over := write_parity(out, commit, data or []):
         fail(f"over the limit: {', '.join(over)}")
+        raise typer.Exit(2)
+
+
+@benchmark.command()
+def speed(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for table, manifest and chart.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    repeats: Annotated[int, typer.Option(min=1, help="Times each case is timed, after warming up.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Of the CPU.")] = 2,
+    only: Annotated[str, typer.Option(metavar="CASE,...", help="Beginnings of GROUP/CASE/PX, as `trunk/timm`.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Toy sizes, to see that all works.")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="All cases in one process, as on a GPU.")] = False,
+) -> None:
+    """Measure how fast trunk, models, loader and start are, beside those of others; exit code 2 if a case fails."""
+    from rtslib.benchmarks.speed import measure_speed
+
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    if failed := measure_speed(out, device, repeats, threads, words, quick, in_process):
+        fail(f"{len(failed)} cases failed, first {failed[0]}")
         raise typer.Exit(2)

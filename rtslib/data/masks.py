@@ -10,14 +10,15 @@ Sources: pycocotools `mask` (Lin et al. 2014, COCO) for RLE; GDAL polygonize and
 `rasterio.features`. Label rule (8-connected, at least 10 px): 2026 GeoAI Arctic Challenge.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import rasterio.features
-import shapely
 from affine import Affine
 from pycocotools import mask as coco_mask
 from scipy import ndimage
-from shapely.affinity import affine_transform
-from shapely.geometry import MultiPolygon, Polygon, shape
+
+if TYPE_CHECKING:
+    from shapely.geometry import MultiPolygon, Polygon
 
 #: Components of a label raster with fewer pixels are noise, not instances.
 MIN_PIXELS = 10
@@ -97,7 +98,7 @@ def label_instances(mask: np.ndarray) -> tuple[list[np.ndarray], int]:
     return [labels == k for k in kept], len(sizes) - len(kept)
 
 
-def mask_to_polygon(mask: np.ndarray, transform: Affine = Affine.identity()) -> Polygon | MultiPolygon:
+def mask_to_polygon(mask: np.ndarray, transform: Affine = Affine.identity()) -> "Polygon | MultiPolygon":
     """Outline a mask along its pixel edges, holes kept.
 
     Outlines follow 4-connectivity, because a ring that passes twice through one corner is no valid
@@ -111,6 +112,12 @@ def mask_to_polygon(mask: np.ndarray, transform: Affine = Affine.identity()) -> 
     Returns:
         A valid shapely geometry in the coordinates of `transform`; an empty Polygon for an empty mask.
     """
+    # Models and training read this module, and need no geometry: they run where rasterio and shapely are not.
+    import rasterio.features
+    import shapely
+    from shapely.affinity import affine_transform
+    from shapely.geometry import Polygon, shape
+
     parts = [shape(g) for g, _ in rasterio.features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4)]
     if not parts:
         return Polygon()

@@ -73,11 +73,12 @@ def _family(colour: str, **labels: str) -> dict[str, Look]:
 #: Model -> look. Third of a family, dotted and a triangle, is what was trained from scratch.
 LOOKS: dict[str, Look] = {
     **_family(BLUE, rgb="true colour", rgb_continued="true colour, continued",
-              rgb_scratch="true colour, from scratch"),
+              rgb_scratch="true colour, from scratch", rgb_imagenet="true colour, from ImageNet"),
     **_family(GREEN, spectral="spectral", spectral_continued="spectral, continued"),
     **_family(ORANGE, terrain="terrain", terrain_continued="terrain, continued"),
     **_family(BLACK, data="stacked bands", data_long="stacked bands, long",
-              data_scratch="stacked bands, from scratch", data_start="stacked bands, first half"),
+              data_scratch="stacked bands, from scratch", data_start="stacked bands, first half",
+              data_imagenet="stacked bands, from ImageNet"),
     **_family(PURPLE, concat_conv="concatenation", _="", concat_scratch="concatenation, from scratch"),
     **_family(SKY, merge_only="merging only", sum="sum", _="", gated="gated"),
     **_family(RUST, residual_cross_attention="residual attention", residual_frozen="residual, frozen",

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from rtslib.config import Config
 from rtslib.data.chips import Chip, ChipSet
+from rtslib.data.levels import levels_of
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import NonFiniteLossError
 from rtslib.evaluation.coco import evaluate
@@ -79,6 +80,13 @@ class Lit(L.LightningModule):
         optimizer = torch.optim.AdamW(parameter_groups(self.model), lr=c.lr, weight_decay=c.weight_decay, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self.steps, c.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of all gradients: Lightning refuses fused optimisers in mixed precision, for the sake of scaled
+        gradients, which bf16 has none of."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val or float("inf"))
 
     def on_train_epoch_start(self) -> None:
         """Freeze the backbones in the first `freeze_epochs`, without stochastic depth; then let them train.
@@ -275,6 +283,7 @@ def _loaders(
         chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
         crop=config.crop, dropout=config.modality_dropout, crop_slumps=config.crop_slumps,
         scale_jitter=config.scale_jitter, paste=config.paste, jitter=config.jitter, hue=config.hue,
+        drift=config.drift, levels=levels_of(config),
     )  # fmt: skip
     shared: dict[str, Any] = {
         "collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available(),
@@ -283,5 +292,5 @@ def _loaders(
     loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
     if not (config.val_every and chips.get("val")):
         return loader, None, None
-    val = ChipDataset(chipset, chips["val"], config.modalities)
+    val = ChipDataset(chipset, chips["val"], config.modalities, levels=levels_of(config))
     return loader, DataLoader(val, config.batch_size, **shared), chipset.coco(chips["val"])

@@ -181,6 +181,26 @@ def test_initial_weights_that_do_not_fit_are_refused(data, unimodal):
         initialise(build_model(base.updated(fpn_channels=48)), starts(runs))
 
 
+def test_a_stacked_model_starts_as_its_unimodal_run(data, unimodal):
+    """Whatever the other bands show: their kernels start at 0."""
+    base = config(data, "rgb", "terrain").updated(fusion="data")
+    base = base.updated(
+        modality_mean={m: [0.0] * len(b) for m, b in base.modalities.items()},
+        modality_std={m: [1.0] * len(b) for m, b in base.modalities.items()},
+    )
+    model, alone = build_model(base), load_model(Run(unimodal / "rgb"))
+    initialise(model, starts({"rgb": unimodal / "rgb"}))
+    images = {m: torch.rand(1, len(b), 64, 64) for m, b in base.modalities.items()}
+    valid = {m: torch.ones(1, 64, 64, dtype=torch.bool) for m in images}
+    images_alone = {"rgb": images["rgb"] * alone.std_rgb + alone.mean_rgb}  # normalisation is each model's own
+    with torch.inference_mode():
+        stacked = model.eval().pyramid(images, valid)
+        expected = alone.pyramid(images_alone, {"rgb": valid["rgb"]})
+    assert all(torch.allclose(stacked[k], expected[k], atol=1e-4) for k in expected)
+    with pytest.raises(WeightsError, match="needed is 'rgb' alone"):
+        initialise(model, starts({"rgb": unimodal / "terrain"}))
+
+
 def test_unusable_weights_files(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         load_weights(tmp_path / "model.pt")
@@ -193,6 +213,18 @@ def test_unusable_weights_files(tmp_path):
     torch.save([1], tmp_path / "model.pt")
     with pytest.raises(WeightsError, match="something else"):
         load_weights(tmp_path / "model.pt")
+
+
+def test_mixed_precision_trains_and_clips(data, tmp_path):
+    """What a GPU does by default; here on the CPU."""
+    run = Run(train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=1, precision="bf16-mixed")))
+    assert run.finished and all(torch.isfinite(v).all() for v in load_weights(run.weights).values())
+    still = train(
+        open_chips(data), tmp_path / "still", config(data, "rgb", epochs=1, clip=1e-12, lr=1e-3, weight_decay=0.0)
+    )
+    moved = train(open_chips(data), tmp_path / "moved", config(data, "rgb", epochs=1, lr=1e-3, weight_decay=0.0))
+    biases = [load_weights(r / "model.pt")["fpn.inner_blocks.0.0.bias"].abs().max() for r in (still, moved)]
+    assert biases[0] < 0.1 * biases[1]  # AdamW's eps outweighs gradients of 1e-12
 
 
 def test_training_stops_on_a_non_finite_loss_and_tells_all_losses(data, tmp_path, monkeypatch):
