@@ -29,7 +29,7 @@ SOURCE ?=
 STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer --set more_seeds=) \
 	$(if $(strip $(SCHEDULER)),--set scheduler="$(SCHEDULER)") $(if $(strip $(SOURCE)),--set source="$(SOURCE)")
 SMOKE_STUDY = --set seeds=0 --set more_seeds= $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch$(COMMA)trees, \
-	--set names=data$(COMMA)residual_cross_attention$(COMMA)decision$(COMMA)trees)
+	--set names=residual_cross_attention$(COMMA)decision$(COMMA)data_trees)
 COMMA := ,
 
 # The first of these that runs (a pyenv shim may exist and fail), is 3.11 or 3.12, and can make environments.

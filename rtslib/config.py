@@ -22,11 +22,12 @@ from rtslib.files import read_json, write_json
 #: Knobs that training sets, from the data.
 MEASURED = ("modality_mean", "modality_std", "derived", "temperature", "score_shift")
 
-#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`), and
-#: `trees` (`rtslib.models.trees`), which has no branches to fuse.
+#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`),
+#: `trees` (`rtslib.models.trees`), which has no branches to fuse, and `ensemble` (`rtslib.models.ensemble`).
 FusionName = Literal[
     "sum", "merge_only", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention",
     "residual_cross_attention", "data", "decision", "trees",
+    "ensemble",
 ]  # fmt: skip
 
 #: What a branch may be.
@@ -43,7 +44,6 @@ class Config(BaseModel):
     # data
     modalities: dict[str, list[str]] = {m: list(b) for m, b in MODALITIES.items()}  # first one is primary
     scale: float = Field(1.0, gt=0, le=8)  # chips are resized by this before the backbone, and results back
-    level: bool = False  # each chip, or window of a map, gets the training side's mean and spread (data/levels.py)
     augment: bool = True  # flips, quarter turns, brightness, the crop, and the knobs from here to `modality_dropout`
     crop: int = Field(0, ge=0)  # px a side that training chips are cut to, mostly around a slump; 0: whole chips
     crop_slumps: float = Field(2 / 3, ge=0, le=1)  # share of crops that are to hold a pixel of a slump
@@ -51,7 +51,6 @@ class Config(BaseModel):
     paste: float = Field(0.0, ge=0, le=1)  # chance that a training chip gets slumps of another (data/paste.py)
     jitter: float = Field(1.0, ge=0, le=4)  # multiplies how far brightness and contrast vary
     hue: float = Field(0.0, ge=0, lt=1)  # x: red, green and blue each get a factor of their own in 1 +- x
-    drift: float = Field(0.0, ge=0, lt=1)  # x: each other band's contrast varies by x, its level by x of its spread
     modality_dropout: float = Field(0.0, ge=0, lt=1)  # chance that a modality of a training chip is hidden, all or half
     modality_mean: dict[str, list[float]] = {}  # normalisation, from the training side; filled by training
     modality_std: dict[str, list[float]] = {}  # the same, standard deviations
@@ -71,6 +70,7 @@ class Config(BaseModel):
 
     # fusion and pyramid
     fusion: FusionName = "residual_cross_attention"  # see models/strategies.py; one modality ignores all but trees
+    members: list[dict[str, Any]] = []  # fusion=ensemble: the knobs of its models; set by `rtslib join`
     freeze_epochs: int = Field(0, ge=0)  # first epochs that train only fusion, pyramid and heads; >= epochs: all
     fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
 
@@ -226,6 +226,17 @@ _LAYOUTS: dict[str, Any] = {
     "coco": {**_REAL, "scale": 2.0, "crop": 128},
 }  # fmt: skip
 
+# The same with a GPU: steps of eight crops, 225 of which took a minute on an H200 that trained 14 models at a time
+# (results/gpu); `coco` takes as many crops as the challenge's recipe.
+_GPU_REAL: dict[str, Any] = {"batch_size": 8, "workers": 1, "val_every": 0, "head_norm": "GN"}
+_GPU_LAYOUTS: dict[str, Any] = {
+    "geotiff": {**_NANO, **_LAYOUTS["geotiff"], **_GPU_REAL, "scale": 4.0, "steps": 230},
+    "coco": {
+        **_NANO, **_LAYOUTS["coco"], **_GPU_REAL, "steps": 3000,
+        "scale_jitter": 0.25, "paste": 0.3, "jitter": 1.5, "hue": 0.05,
+    },
+}  # fmt: skip
+
 # Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours. A validation an epoch takes a
 # tenth of its time.
 _QUICK: dict[str, Any] = {
@@ -259,7 +270,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,
         "pretrain": {**_GPU, "epochs": 60}, "finetune": {**_GPU, "epochs": 40}, "transfer": {**_GPU, "epochs": 60},
-        "layouts": {"geotiff": {"scale": 2.0, "test_fraction": 0.2}},
+        "layouts": _GPU_LAYOUTS,
     },
 }  # fmt: skip
 

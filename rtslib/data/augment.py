@@ -147,26 +147,3 @@ def jittered(imagery: np.ndarray, rng: np.random.Generator, jitter: float = 1.0,
     if hue:
         out *= rng.uniform(1 - hue, 1 + hue, (len(out), 1, 1)).astype(np.float32)
     return out
-
-
-def drifted(bands: np.ndarray, rng: np.random.Generator, reach: float) -> np.ndarray:
-    """Give each band a contrast and an offset of its own, in units of its spread on the chip, as seasons and sites do.
-
-    A band of mean m and standard deviation s becomes m + (band - m) a + s b, with a uniform in 1 +- `reach` and b in
-    +- `reach`: what a band means stays in its shape, not in its level. For indices and terrain, which a common
-    brightness (`jittered`) does not suit.
-
-    Args:
-        bands: float32 (B, H, W), NaN = nodata, any unit.
-        rng: source of the numbers.
-        reach: half width, from 0 to below 1.
-
-    Returns:
-        float32 (B, H, W); NaN stays NaN.
-    """
-    finite = np.isfinite(bands)
-    count = np.maximum(finite.sum(axis=(1, 2), keepdims=True), 1)
-    mean = np.where(finite, bands, 0).sum(axis=(1, 2), keepdims=True) / count
-    spread = np.sqrt((np.where(finite, bands - mean, 0) ** 2).sum(axis=(1, 2), keepdims=True) / count)
-    gain, offset = rng.uniform(1 - reach, 1 + reach, (len(bands), 1, 1)), rng.uniform(-reach, reach, (len(bands), 1, 1))
-    return (mean + (bands - mean) * gain + spread * offset).astype(np.float32)

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from rtslib.bands import BANDS, check_modalities
-from rtslib.data.augment import IMAGERY, drifted, framed, jittered, turned, zoom_factor
+from rtslib.data.augment import IMAGERY, framed, jittered, turned, zoom_factor
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.data.levels import Levels, levelled
 from rtslib.data.masks import decode
 from rtslib.data.missing import draw, hide
 from rtslib.data.paste import DONORS, paste
@@ -55,8 +54,6 @@ class ChipDataset(torch.utils.data.Dataset):
         scale_jitter: x: augmented chips are resized by a factor in [1 - x, 1 / (1 - x)], their crops to `crop` px.
         paste: chance that an augmented, labelled chip gets slumps of another one of `chips`.
         jitter, hue: of `rtslib.data.augment.jittered`.
-        drift: of `rtslib.data.augment.drifted`, for all bands but red, green and blue.
-        levels: band -> mean and standard deviation that each chip is brought to (`rtslib.data.levels`); None: as it is.
 
     Raises:
         ConfigError: a modality needs a band that the data does not have.
@@ -66,8 +63,7 @@ class ChipDataset(torch.utils.data.Dataset):
         self, chipset: ChipSet, chips: Sequence[Chip], modalities: Mapping[str, Sequence[str]], augment: bool = False,
         cache: bool = True, seed: int = 0, crop: int = 0, dropout: float = 0.0,
         hidden: Mapping[str, str] | None = None, crop_slumps: float = 2 / 3, scale_jitter: float = 0.0,
-        paste: float = 0.0, jitter: float = 1.0, hue: float = 0.0, drift: float = 0.0,
-        levels: Levels | None = None,
+        paste: float = 0.0, jitter: float = 1.0, hue: float = 0.0,
     ) -> None:  # fmt: skip
         self.chipset, self.chips = chipset, tuple(chips)
         self.hidden = dict(hidden or {})
@@ -77,15 +73,13 @@ class ChipDataset(torch.utils.data.Dataset):
         self._order = list(modalities)
         self.augment, self.seed, self.crop, self.dropout = augment, seed, crop, dropout
         self.crop_slumps, self.scale_jitter, self.jitter, self.hue = crop_slumps, scale_jitter, jitter, hue
-        self.paste, self.drift, self.levels = paste, drift, levels
+        self.paste = paste
         self._donors = [c for c in self.chips if chipset.instances.get(c.id)]
         self._bands = tuple(dict.fromkeys(b for bands in self.modalities.values() for b in bands))
         self._of = {m: [self._bands.index(b) for b in bands] for m, bands in self.modalities.items()}
         self._imagery = [k for k, b in enumerate(self._bands) if b in IMAGERY]
-        self._others = [k for k in range(len(self._bands)) if k not in self._imagery]
         known = (BANDS.get(b) for b in self._bands)
-        free = (-np.inf, np.inf)  # a levelled band has no limits of its own
-        self._limits = np.array([(b.low, b.high) if b and levels is None else free for b in known], dtype=np.float32)
+        self._limits = np.array([(b.low, b.high) if b else (-np.inf, np.inf) for b in known], dtype=np.float32)
         self._cache: dict[int, np.ndarray] | None = {} if cache else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -139,8 +133,6 @@ class ChipDataset(torch.utils.data.Dataset):
             turns = turns // 2 * 2 + int(self._epoch) % 2
         pixels, masks = turned(pixels, turns, flip), turned(masks, turns, flip)
         pixels[self._imagery] = jittered(pixels[self._imagery], rng, self.jitter, self.hue)
-        if self.drift:
-            pixels[self._others] = drifted(pixels[self._others], rng, self.drift)
         return pixels, masks
 
     def _pixels(self, chip: Chip) -> np.ndarray:
@@ -149,8 +141,6 @@ class ChipDataset(torch.utils.data.Dataset):
             return self._cache[chip.id]
         every = self.chipset.read(chip)
         pixels = every[[self.chipset.bands.index(b) for b in self._bands]]
-        if self.levels is not None:
-            pixels = levelled(pixels, self._bands, self.levels)
         if self._cache is not None:
             self._cache[chip.id] = pixels
         return pixels

@@ -166,7 +166,7 @@ def _backbone(config: Config) -> str:
 
 
 def _refuse(config: Config) -> None:
-    if config.fusion in ("decision", "trees"):
+    if config.fusion in ("decision", "trees", "ensemble"):
         raise ConfigError(f"fusion={config.fusion}: no network with one pyramid, so no diagram of it: choose another")
 
 

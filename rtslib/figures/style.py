@@ -85,7 +85,7 @@ LOOKS: dict[str, Look] = {
               residual_scratch="residual, from scratch", residual_thawed="residual, thawed",
               residual_dropout="residual, dropout", cross_attention="plain attention"),
     **_family(GREY, channel_attention="channel attention", cbam="CBAM", _="", decision="late decision",
-              trees="trees on pixels"),
+              trees="trees on pixels", data_trees="stacked bands and trees"),
 }  # fmt: skip
 #: Those that are named where there is room for some only.
 HEADLINE = ("rgb", "spectral", "terrain", "rgb_continued", "data", "concat_conv", "merge_only",

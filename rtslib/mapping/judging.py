@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from rasterio.windows import Window
 
-from rtslib.data.levels import levelled
 from rtslib.data.samples import collate
 from rtslib.errors import WeightsError
 from rtslib.mapping import seams
@@ -184,8 +183,6 @@ def read_window(todo: Plan, window: Window) -> dict[str, Any]:
     here = {m: bands for m, bands in todo.modalities.items() if m not in todo.absent}
     needed = tuple(dict.fromkeys(b for bands in here.values() for b in bands))
     pixels = todo.region.read(needed, window)
-    if todo.levels is not None:
-        pixels = levelled(pixels, needed, todo.levels)
     images, valid = {}, {}
     for m, bands in todo.modalities.items():
         if m in todo.absent:

@@ -22,7 +22,6 @@ from rasterio.windows import Window
 from rtslib.config import Config
 from rtslib.data import windows
 from rtslib.data.inputs import marks
-from rtslib.data.levels import Levels, levels_of
 from rtslib.data.missing import check_absent
 from rtslib.data.rasters import Stack
 from rtslib.errors import ConfigError, DataError
@@ -84,7 +83,6 @@ class Plan:
         options: knobs.
         blocks: all of them, row by row.
         area: area of interest in the region's CRS, or None for all.
-        levels: of `rtslib.data.levels`, that each window is brought to, or None.
     """
 
     region: Stack
@@ -93,7 +91,6 @@ class Plan:
     options: Options
     blocks: tuple[Block, ...]
     area: shapely.Geometry | None = None
-    levels: Levels | None = None
 
     @property
     def windows(self) -> int:
@@ -126,7 +123,7 @@ def plan(config: Config, region: Stack, options: Options, area: shapely.Geometry
     if not blocks:
         expected = f"one that meets {_bounds(region)} in {region.crs}"
         raise DataError("area of interest", "no part of it in the region", expected)
-    return Plan(region, modalities, absent, options, blocks, area, levels_of(config))
+    return Plan(region, modalities, absent, options, blocks, area)
 
 
 def absent_from(config: Config, region: Stack) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from rtslib.data.chips import Chip
-from rtslib.data.levels import levels_of
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.evaluation.bootstrap import Hits, average_precision
 from rtslib.figures.attention import query_place
@@ -65,7 +64,7 @@ def read_by(run: StudyRun, chips: Sequence[Chip], stride: int, modality: str) ->
     """
     model, chipset = load_model(run.made, bare=True), run.study.chipset
     modalities = {m: tuple(bands) for m, bands in model.config.modalities.items()}
-    dataset = ChipDataset(chipset, chips, modalities, levels=levels_of(model.config))
+    dataset = ChipDataset(chipset, chips, modalities)
     return [
         reading(model, collate([dataset[i]]), query_place(chipset, chip))[stride, modality]
         for i, chip in enumerate(chips)
@@ -81,7 +80,7 @@ def watch(run: StudyRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     count = max(1, min(WATCHED, WATCHED * WATCHED_PX**2 // side**2))
     alike = [c for c in chips if (c.height, c.width) == (chips[0].height, chips[0].width)][:count]
     modalities = {m: tuple(bands) for m, bands in model.config.modalities.items()}
-    dataset = ChipDataset(chipset, alike, modalities, augment=False, levels=levels_of(model.config))
+    dataset = ChipDataset(chipset, alike, modalities, augment=False)
     amounts, places = looks(model, [collate([dataset[i]]) for i in range(len(alike))])
     learnt = {(stride, m): ask for stride, m, ask in asked(model)}
     for row in amounts:

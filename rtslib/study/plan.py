@@ -13,7 +13,8 @@ and F of fine-tuning (`pretrain` and `finetune` of a profile) on M modalities:
   fused step takes 2.2 times those of a stacked one);
 - `residual_frozen`, `residual_thawed`: residual cross-attention with its backbones frozen; frozen for the first half
   of F; `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`);
-- `trees`: boosted trees on pixels (`rtslib.models.trees`), what one would try first; no network, no epochs, no starts.
+- `trees`: boosted trees on pixels (`rtslib.models.trees`), what one would try first; no network, no epochs, no starts;
+- `data_trees`: `data` and `trees` put together (`rtslib.models.ensemble`).
 
 Batch arithmetic: an *image pass* is one modality of one chip going through training once. Three unimodal runs
 of P epochs and one multimodal run of F take 3 P + 3 F image passes a chip, a multimodal run from scratch of
@@ -23,8 +24,9 @@ P + F epochs takes 3 (P + F): the same, and both have P + F epochs of steps behi
 *Transfer* data (real chips) has one stage: `rgb`, `data`, `concat_conv`, `merge_only`, `residual_cross_attention` start
 from ImageNet weights where the profile has `pretrained`, else from the landscape's run of the same make (rgb from
 `rgb_continued`), and `rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`);
-and there are `trees`. With a *source*, another set of chips that has the primary modality, they all start from its
-primary run instead (unimodal pre-training on the set that has many chips), and `rgb_imagenet`, `data_imagenet` do not.
+and there are `trees` and `data_trees`. With a *source*, another set of chips that has the primary modality, they all
+start from its primary run instead (unimodal pre-training on the set that has many chips), and `rgb_imagenet`,
+`data_imagenet` do not.
 
 Two-stage training: Li et al. 2025 (arXiv 2504.17822).
 """
@@ -37,7 +39,7 @@ from rtslib.config import FusionName
 from rtslib.errors import ConfigError
 
 #: Fusion strategies that start from unimodal runs.
-FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision", "trees"))
+FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision", "trees", "ensemble"))
 RESIDUAL = "residual_cross_attention"
 #: Models of which a study of record has more seeds than of the others.
 MATTER = ("rgb_continued", "data", "concat_conv", "merge_only", RESIDUAL)
@@ -131,6 +133,7 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
             runs.append(Planned(name, every, RESIDUAL, starts=alone, knobs=knobs))
         runs.append(Planned("decision", every, "decision", (), {m: f"{m}_continued" for m in every}))
     runs.append(Planned("trees", every, "trees", knobs={"pretrained": False}))
+    runs += _with_trees(every)
     return {run.name: run for run in runs}
 
 
@@ -156,7 +159,13 @@ def transfer(modalities: Sequence[str], pretrained: bool = False, source: bool =
             ending = "imagenet" if pretrained and source else "scratch"
             runs.append(Planned(f"{name}_{ending}", read, fusion, ("transfer",), knobs=knobs))
     runs.append(Planned("trees", every, "trees", ("transfer",), knobs={"pretrained": False}))
+    runs += _with_trees(every)
     return {run.name: run for run in runs}
+
+
+def _with_trees(every: tuple[str, ...]) -> list[Planned]:
+    """What is asked of an ensemble: whether the stack knows something that trees do not; none with one modality."""
+    return [Planned("data_trees", every, "ensemble", (), {"data": "data", "trees": "trees"})] * (len(every) > 1)
 
 
 def needed(plan: Mapping[str, Planned], names: Iterable[str]) -> list[str]:

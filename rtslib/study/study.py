@@ -28,6 +28,7 @@ from rtslib.study.grouping import grouped
 from rtslib.study.plan import ATTENDING, TRIED_SEEDS, TRIED_WITHOUT, Planned, planned
 from rtslib.study.profiles import in_epochs, place, settings
 from rtslib.synthetic.chips import kept_challenge
+from rtslib.training.ensembling import ensemble_recipe
 from rtslib.training.join import joined_recipe
 from rtslib.training.prediction import predict
 from rtslib.training.runs import Recipe, Run
@@ -217,6 +218,8 @@ class StudyRun:
         start = {part: source.made for part, source in self.starts.items()}
         if planned.fusion == "decision":
             return joined_recipe(start, study.chipset, study.split)
+        if planned.fusion == "ensemble":
+            return ensemble_recipe(start, study.chipset, study.split)
         modalities = {m: list(b) for m, b in study.chipset.modalities().items() if m in planned.modalities}
         stages = [study.knobs(stage, seed=self.seed, modalities=modalities) for stage in planned.stages]
         epochs = sum(c.epochs for c in stages)  # those of all its stages, with the knobs of the last

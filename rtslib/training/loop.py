@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader, Sampler
 
 from rtslib.config import Config
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.data.levels import levels_of
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.errors import NonFiniteLossError
 from rtslib.evaluation.coco import evaluate
@@ -283,7 +282,6 @@ def _loaders(
         chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
         crop=config.crop, dropout=config.modality_dropout, crop_slumps=config.crop_slumps,
         scale_jitter=config.scale_jitter, paste=config.paste, jitter=config.jitter, hue=config.hue,
-        drift=config.drift, levels=levels_of(config),
     )  # fmt: skip
     shared: dict[str, Any] = {
         "collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available(),
@@ -292,5 +290,5 @@ def _loaders(
     loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
     if not (config.val_every and chips.get("val")):
         return loader, None, None
-    val = ChipDataset(chipset, chips["val"], config.modalities, levels=levels_of(config))
+    val = ChipDataset(chipset, chips["val"], config.modalities)
     return loader, DataLoader(val, config.batch_size, **shared), chipset.coco(chips["val"])

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from rtslib.data.chips import CATEGORY, Chip, ChipSet
-from rtslib.data.levels import levels_of
 from rtslib.data.masks import encode
 from rtslib.data.missing import check_absent
 from rtslib.data.samples import ChipDataset, collate
@@ -58,9 +57,7 @@ def predict(
     modalities = {m: tuple(bands) for m, bands in model.config.modalities.items()}
     if hidden:
         check_absent(model.config, [m for m, part in hidden.items() if part == "all"])
-    dataset = ChipDataset(
-        chipset, chips, modalities, augment=False, cache=False, hidden=hidden, levels=levels_of(model.config)
-    )
+    dataset = ChipDataset(chipset, chips, modalities, augment=False, cache=False, hidden=hidden)
     order = sorted(range(len(chips)), key=lambda i: (chips[i].height, chips[i].width))
     device = device_of(model)
     found: dict[int, list[dict]] = {}

@@ -14,7 +14,6 @@ import torch
 
 from rtslib.config import MEASURED, Config
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.data.levels import levels_of
 from rtslib.data.samples import ChipDataset, collate
 from rtslib.models.build import build_model
 from rtslib.training.loop import parameter_groups
@@ -66,7 +65,7 @@ def seconds_a_step(config: Config, chipset: ChipSet, chips: list[Chip], frozen: 
         frozen: with backbones that do not train.
     """
     torch.manual_seed(0)
-    data = ChipDataset(chipset, chips, config.modalities, augment=True, crop=config.crop, levels=levels_of(config))
+    data = ChipDataset(chipset, chips, config.modalities, augment=True, crop=config.crop)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = _to(collate([data[i] for i in range(len(chips))]), device)
     model = build_model(config.updated(pretrained=False, zoo="")).to(device)

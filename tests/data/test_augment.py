@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from helpers.chip_folders import box_mask
 from helpers.memory import BANDS, chip_set
 from rtslib.config import Config
-from rtslib.data.augment import crop_window, drifted, framed, jittered, resized, resized_masks, zoom_factor
+from rtslib.data.augment import crop_window, framed, jittered, resized, resized_masks, zoom_factor
 from rtslib.data.samples import ChipDataset
 from rtslib.errors import ConfigError
 
@@ -219,29 +219,10 @@ def test_jitter_leaves_other_bands_alone():
     assert len(set(ratios.tolist())) == 3
 
 
-def test_drift_moves_level_and_contrast_of_the_other_bands_alone():
-    rng = np.random.default_rng(0)
-    bands = [np.full((8, 8), 5.0)] * 3 + [rng.normal(0.5, 0.1, (8, 8)), rng.normal(2, 1, (8, 8))]
-    chips = chip_set([np.stack(bands).astype(np.float32)])[0]
-    still, moved = (ChipDataset(chips, chips.chips, MODALITIES, augment=True, drift=x)[0] for x in (0, 0.4))
-    assert torch.equal(still["images"]["rgb"], moved["images"]["rgb"])
-    for a, b in zip(still["images"]["terrain"], moved["images"]["terrain"]):
-        gain = float(b.std() / a.std())
-        assert 0.6 <= gain <= 1.4 and gain != 1 and abs(float(b.mean() - a.mean())) <= 0.4 * float(a.std())
-        assert torch.allclose((b - b.mean()) / b.std(), (a - a.mean()) / a.std(), atol=1e-4)
-
-
-def test_drift_of_a_constant_band_and_of_nodata():
-    bands = np.full((2, 6, 6), 3.0, dtype=np.float32)
-    bands[1, 0] = np.nan
-    out = drifted(bands, np.random.default_rng(1), 0.5)
-    assert np.array_equal(out, bands, equal_nan=True)
-
-
 # --- knobs
 
 
-@pytest.mark.parametrize("pair", ["scale_jitter=1", "paste=1.1", "crop_slumps=-0.1", "jitter=5", "hue=1", "drift=1"])
+@pytest.mark.parametrize("pair", ["scale_jitter=1", "paste=1.1", "crop_slumps=-0.1", "jitter=5", "hue=1"])
 def test_knobs_out_of_range(pair):
     with pytest.raises(ConfigError, match=pair.split("=")[0]):
         Config().with_overrides([pair])
@@ -251,15 +232,7 @@ def test_the_training_loop_passes_the_knobs_on():
     from rtslib.training.loop import _loaders
 
     chips = noisy_set()
-    knobs = {
-        "crop": 16,
-        "crop_slumps": 0.25,
-        "scale_jitter": 0.3,
-        "paste": 0.4,
-        "jitter": 2.0,
-        "hue": 0.1,
-        "drift": 0.2,
-    }
+    knobs = {"crop": 16, "crop_slumps": 0.25, "scale_jitter": 0.3, "paste": 0.4, "jitter": 2.0, "hue": 0.1}
     config = Config(modalities={m: list(b) for m, b in MODALITIES.items()}, modality_dropout=0.15, **knobs)
     data = _loaders(config, chips, {"train": list(chips.chips)})[0].dataset
     assert {k: getattr(data, k) for k in knobs} == knobs and data.dropout == 0.15 and data.augment
