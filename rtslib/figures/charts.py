@@ -6,6 +6,7 @@ Every function takes paths of tables that the notebooks wrote and returns a matp
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,7 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
         for y, (name, value) in enumerate(zip(rows["model"], rows[metric], strict=True)):
             bounds = [rows[f"{metric}_{end}"][y] if f"{metric}_{end}" in rows else None for end in ("low", "high")]
             _point(axes, name, value, bounds, y, i == 0)
-        _column(axes, 1.15 + 0.14 * i, metric, [] if faint else rows[metric])
+        _column(axes, 23 * (i + 1), metric, [] if faint else rows[metric])
         axes.plot([], [], "o", color=INK, markerfacecolor=INK if i == 0 else "white", label=metric)
     name_rows(axes, labels(rows["model"]))
     axes.set_xlim(0, 1)
@@ -144,13 +145,15 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
     return figure
 
 
-def _column(axes: Axes, x: float, head: str, values: Sequence[float]) -> None:
-    """Write values at the right of the axes, a row each, under a head."""
+def _column(axes: Axes, away: float, head: str, values: Sequence[float]) -> None:
+    """Write values `away` pt from the right of the axes, a row each, under a head."""
+    how: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right",
+                           "va": "center", "fontsize": 6}  # fmt: skip
     for y, value in enumerate(values):
         if not pd.isna(value):
-            axes.text(x, y, f"{value:.2f}", ha="right", va="center", fontsize=6)
+            axes.annotate(f"{value:.2f}", (1, y), (away, 0), **how)
     if len(values):
-        axes.text(x, -0.9, head, ha="right", va="center", fontsize=6, weight="bold")
+        axes.annotate(head, (1, -0.9), (away, 0), weight="bold", annotation_clip=False, **how)
 
 
 def _point(axes: Axes, name: str, value: float, bounds: Sequence[float | None], y: float, filled: bool) -> None:
