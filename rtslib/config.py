@@ -214,7 +214,8 @@ _NANO: dict[str, Any] = {
     "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 16, "roi_sampling": 2, "semantic": 1.0,
     "batch_size": 4, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.3,
 }  # fmt: skip
-_SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1}
+_SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1,
+          "val_every": 1}  # fmt: skip
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN", "semantic": 1.0}
 
 # On real chips: weights from elsewhere, chips enlarged so that a slump of 30 px covers anchors and cells, crops around
@@ -236,10 +237,12 @@ _GPU_LAYOUTS: dict[str, Any] = {
     },
 }  # fmt: skip
 
-# Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours.
+# Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours. A validation an epoch takes a
+# tenth of its time.
 _QUICK: dict[str, Any] = {
     "chips": 320, "size": 96, "scene": 768,
-    "pretrain": {**_NANO, "steps": 200}, "finetune": {**_NANO, "steps": 150, "fusion_lr": 2.0},
+    "pretrain": {**_NANO, "steps": 200, "val_every": 1},
+    "finetune": {**_NANO, "steps": 150, "fusion_lr": 2.0, "val_every": 1},
     "transfer": {**_NANO, "steps": 600}, "layouts": _LAYOUTS,
 }  # fmt: skip
 

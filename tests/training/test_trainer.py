@@ -1,10 +1,12 @@
 """Training: one folder in, one run folder out; resuming after a kill; stopping on a bad loss."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -240,6 +242,19 @@ def test_validation_is_logged(data, tmp_path):
     assert said[0] == said[2] == "" and 0 <= float(said[1]) <= 1  # an epoch that was not validated says nothing
 
 
+def test_validation_on_the_way_changes_no_weight_and_counts_as_no_training(data, tmp_path, monkeypatch):
+    clock, scored = [0.0], Lit.on_validation_epoch_end
+    monkeypatch.setattr("rtslib.training.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Lit, "on_validation_epoch_end", lambda self: (clock.append(clock.pop() + 9), scored(self)))
+    plain, watched = (
+        train(open_chips(data), tmp_path / str(n), config(data, "terrain", epochs=2, val_every=n), progress=False)
+        for n in (0, 2)
+    )
+    ours, theirs = load_weights(plain / "model.pt"), load_weights(watched / "model.pt")
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert clock == [9.0] and Run(watched).record["seconds"] == 0
+
+
 def test_schedule_and_groups(data):
     rates = [rate(s, 100, 0.1) for s in range(100)]
     assert rates[0] == 0.1 and rates[9] == 1.0 and max(rates) == 1.0 and 0 < rates[-1] < 0.001
@@ -317,9 +332,10 @@ def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
 
 
 def test_a_log_gets_a_line_an_epoch(data, tmp_path, capsys):
-    train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=2, workers=1))
-    said = capsys.readouterr().err
-    assert [line.split(":")[0] for line in said.splitlines()] == ["epoch 1 of 2", "epoch 2 of 2"]
+    train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=2, workers=1, val_every=2))
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"run, epoch 1 of 2: loss \d+\.\d{3}", first)
+    assert re.fullmatch(r"run, epoch 2 of 2: loss \d+\.\d{3}, AP50 [01]\.\d{3} on validation chips", second)
 
 
 def test_knobs_of_a_finished_run_bring_no_calibration_along(data, tmp_path, monkeypatch):
