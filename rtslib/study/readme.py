@@ -127,13 +127,13 @@ def study_section(tables: Path, title: str) -> str:
         "ECE before, after",
     ]
     parts = [said, _table(head, rows)]
-    for metric in ["AP50", *(["AP25"] if faint else [])]:
+    for metric in ["AP50", *(["AP25"] if faint else [])] * (len(gains) > 0):
         parts += [
             f"Differences of {metric}, paired, on the seeds that both models have:",
             _gains(models, gains, metric),
         ]
-    if "train_macs" in models:
-        parts += ["On equal terms (differences between models of one group speak of what they do).", _terms(models)]
+    if "train_macs" in models and (terms := _terms(models)):
+        parts += ["On equal terms (differences between models of one group speak of what they do).", terms]
     if (tables / "attention.csv").exists():
         parts += ["Trained models with their attention switched off:", _attention(tables)]
         parts += ["How much attention adds, as a share of the primary map's size:", _added(tables)]
