@@ -5,7 +5,7 @@ joint ones are calibrated on the validation side, which no member was trained on
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from rtslib.errors import ConfigError
 from rtslib.files import write_json
 from rtslib.models.build import build_model
 from rtslib.models.ensemble import Ensemble
+from rtslib.models.model import Model
 from rtslib.models.names import fit_weights
 from rtslib.models.tta import turned
 from rtslib.training.beginning import begun
@@ -76,7 +77,7 @@ def assemble(recipe: Recipe, run: Run, resume: bool = True) -> Run:
     model = build_model(recipe.config)
     assert isinstance(model, Ensemble)
     for member, source in zip(model.members, recipe.start.values(), strict=True):
-        fit_weights(member, load_weights(source.weights), source)
+        fit_weights(cast(Model, member), load_weights(source.weights), source)
     record = begun(recipe, run, recipe.config)
     save_weights(run.weights, model)
     model.eval().to(best_device())
