@@ -209,10 +209,10 @@ def _profiled(profile: str, knobs: list[str], chipset: "ChipSet", sides: "pd.Dat
     """Return a profile's knobs for one training from start to end on these chips, its steps as epochs."""
     from rtslib.config import Config, parse_pairs
     from rtslib.data.splits import split_by_group
-    from rtslib.study.profiles import in_epochs, settings
+    from rtslib.study.profiles import for_slumps, in_epochs, settings
 
     given, own = settings(profile), parse_pairs(knobs)
-    values = {**given["transfer"], **given["layouts"].get(chipset.layout, {}), **own}
+    values = {**given["transfer"], **for_slumps(given["layouts"].get(chipset.layout, {}), chipset), **own}
     values.setdefault("modalities", _found(chipset))
     if "epochs" in own:
         values.pop("steps", None)
