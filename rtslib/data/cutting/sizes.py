@@ -62,6 +62,7 @@ def _groups(request: Request) -> int:
     corners = np.array([(p.row, p.column) for p in places])
     truth = shapely.STRtree(request.truth.geometry.values)
     chips, slumps = truth.query(ground_boxes(request, corners), predicate="intersects")
-    on = [slumps[chips == k].tolist() for k in range(len(places))]
+    order = np.argsort(chips, kind="stable")
+    on = np.split(slumps[order], np.searchsorted(chips[order], np.arange(1, len(places))))
     ends = np.column_stack([corners, corners + request.options.size])
-    return len(set(name_groups(ends, [[str(p.square)] for p in places], on)))
+    return len(set(name_groups(ends, [[str(p.square)] for p in places], [s.tolist() for s in on])))
