@@ -5,6 +5,7 @@ says so, they are read as ground: black, flat, far from anything that a model ha
 corner or a whole side of a raster holds the same numbers in all its bands, and the raster holds others as well.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def border_note(file: rasterio.DatasetReader, path: Path | str, layers: Sequence
         return ""
     said = ", ".join(f"{v:g}" for v in dict.fromkeys(found))
     tagged = "no nodata value" if tag is None else f"the nodata value {tag:g}"
-    fix = f"--nodata {path}={found[0]:g}" if len(set(found)) == 1 else "mask it"
+    fix = "--nodata " + shlex.quote(f"{path}={found[0]:g}") if len(set(found)) == 1 else "mask it"
     return f"a border of {said}, and {tagged}, so it counts as ground; if it is none, {fix}"
 
 

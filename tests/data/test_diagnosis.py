@@ -138,6 +138,14 @@ def test_names_of_others_are_guesses(tmp_path, name, guess):
     said(found.uses, f"a.tif={guess} if its bands are these")
 
 
+def test_what_is_to_be_typed_can_be_typed(tmp_path):
+    path = raster(tmp_path / "my mosaic (1).tif", corner(noise(3), 0), ("red", "green", "blue"))
+    found = diagnose_file(path)
+    said(found.uses, f"--source '{path}'")
+    said(found.odd, f"--nodata '{path}=0'")
+    said(diagnose_file(raster(path, noise(2))).uses, f"--source '{path}=BAND,BAND'")
+
+
 def test_bands_without_names_have_to_be_named(tmp_path):
     said(diagnose_file(raster(tmp_path / "a.tif", noise(2))).uses, "a.tif=BAND,BAND", "relative_elevation")
     said(diagnose_file(raster(tmp_path / "b.tif", noise(4), alpha=4)).uses, "b.tif=-,-,-,nir")

@@ -6,6 +6,7 @@ suggests is said as a guess, for the user to name on the command line; nothing i
 
 import math
 import re
+import shlex
 from pathlib import Path
 
 import rasterio
@@ -203,9 +204,10 @@ def _uses(file: rasterio.DatasetReader, names: list[tuple[str, str]], numbers: l
     guessed = [what.rstrip("?") or "-" for what, _ in names]
     named = [what for what, _ in names if what and not what.endswith("?")]
     if len(named) == file.count:
-        found.uses.append(f"{_COMMANDS} --source {found.path}; or as a file of a scene or of a chip")
+        found.uses.append(f"{_COMMANDS} --source {shlex.quote(str(found.path))}; or as a file of a scene or of a chip")
     elif set(guessed) == {"-"}:
-        blanks = ",".join(["BAND"] * file.count)
-        found.uses.append(f"{_COMMANDS} --source {found.path}={blanks}; bands are {', '.join(BANDS)}")
+        blanks = shlex.quote(f"{found.path}={','.join(['BAND'] * file.count)}")
+        found.uses.append(f"{_COMMANDS} --source {blanks}; bands are {', '.join(BANDS)}")
     else:
-        found.uses.append(f"{_COMMANDS} --source {found.path}={','.join(guessed)} if its bands are these; - skips one")
+        given = shlex.quote(f"{found.path}={','.join(guessed)}")
+        found.uses.append(f"{_COMMANDS} --source {given} if its bands are these; - skips one")
