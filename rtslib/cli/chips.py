@@ -27,6 +27,7 @@ from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
     from rtslib.data.chips import ChipSet
+    from rtslib.data.cutting.request import Request
 
 
 @app.command()
@@ -73,10 +74,8 @@ def chips(
 ) -> None:  # fmt: skip
     """Cut rasters and known slumps into chips to train on."""
     from rtslib.cli.maps import area_of, as_told
-    from rtslib.data.borders import border_notes
-    from rtslib.data.counts import count_notes
     from rtslib.data.cutting.cutter import cut_chips
-    from rtslib.data.cutting.request import SOURCE, Options, Request, read_known
+    from rtslib.data.cutting.request import Options, Request, read_known
     from rtslib.data.cutting.sizes import SIZES, with_size
     from rtslib.data.region import open_region
     from rtslib.figures.cut import cut_figure
@@ -87,13 +86,9 @@ def chips(
     region = as_told(open_region(source, crs=crs or None, pixel_size=pixel_size), scale, offset, nodata)
     area = None if aoi is None else area_of(aoi, region.crs, aoi_layer)
     known = read_known(str(truth), region.crs, layer, where)
-    for odd in (*known.attrs["notes"], *border_notes(region), *count_notes(region)):
-        note(odd)
     options = Options(size or max(SIZES), overlap, keep_empty, group_by, layout)
-    if group_by in known and options.field is None:
-        what = "images" if group_by == SOURCE else "squares of so many km"
-        note(f"--group-by {group_by} makes groups of {what}, though the truth has a field of that name: rename it")
     request = Request(region, known, options, area)
+    _say_odd(request)
     request = request if size else with_size(request)
     counts = cut_chips(request, out, resume, progress_on_stderr)
     with whole(out / "chips.png") as part:
@@ -179,6 +174,20 @@ def validate(
     if found:
         raise typer.Exit(2)
     print(f"{file}: valid, {len(read_json(file))} instances")
+
+
+def _say_odd(request: "Request") -> None:
+    """Note what looks odd in what is to be cut, before work."""
+    from rtslib.data.borders import border_notes
+    from rtslib.data.counts import count_notes
+    from rtslib.data.cutting.request import SOURCE
+
+    known, region, by = request.truth, request.region, request.options.group_by
+    for odd in (*known.attrs["notes"], *border_notes(region), *count_notes(region)):
+        note(odd)
+    if by in known and request.options.field is None:
+        what = "images" if by == SOURCE else "squares of so many km"
+        note(f"--group-by {by} makes groups of {what}, though the truth has a field of that name: rename it")
 
 
 def _say_cut(out: Path, size: int, counts: dict[str, int]) -> None:
