@@ -88,7 +88,7 @@ def cut_chips(request: Request, out: str | Path, resume: bool = False, progress:
         if not done:
             _discard(out)  # nothing to go on with
         if isinstance(e, OSError):
-            raise OutputError(f"cannot write {out / ROWS}: {e.strerror}: choose a place with room") from e
+            raise OutputError(f"cannot write {out / ROWS}: {e.strerror or e}: choose a place with room") from e
         raise
     rows = [row for place in places if "skipped" not in (row := done[place.name])]
     skipped = Counter(row["skipped"] for row in done.values() if "skipped" in row)
