@@ -45,7 +45,7 @@ def for_slumps(knobs: dict[str, Any], chipset: ChipSet) -> dict[str, Any]:
     """Return a layout's knobs with `scale` and `crop` made for the slumps of a set of rasters.
 
     The layout's own are for slumps of few pixels. Larger ones need less enlarging, and crops that hold them: the median
-    slump becomes `SIDE` px wide, a crop as many pixels as before, and so a step as long; a map takes far less time.
+    slump becomes `SIDE` px wide, a crop as many pixels as before, and a step as long; a map takes less time.
 
     Args:
         knobs: of a layout (`rtslib.config.PROFILES`); those without `scale` stay as they are.
