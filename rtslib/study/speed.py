@@ -97,8 +97,10 @@ def _device(folder: Path) -> str:
         f"**{FOLDERS[folder.name]}**: {chip}; PyTorch {how['versions']['torch']}, medians of {how['repeats']} "
         f"repetitions, {'one process for all' if how['in_process'] else 'a process a case'}."
     )
+    before = folder / "tables" / "before.csv"
     return "\n\n".join([
-        said, _targets(folder.name, rows, ratios(table)), "All cases:", _cases(rows),
+        said, _targets(folder.name, rows, ratios(table)), *(_before(before) if before.exists() else []),
+        "All cases:", _cases(rows),
         f"![How much longer others take, and more of the same](../results/{folder.name}/figures/speed.png)",
     ])  # fmt: skip
 
@@ -125,6 +127,17 @@ def _answer(target: Target, px: int, hoped: float, rows: pd.DataFrame, compared:
     value = float(found[target.column].iloc[-1])
     value = 1 / value if target.column == "memory" else value
     return f"{value:.3g}", "yes" if (value <= hoped if target.most else value >= hoped) else "no"
+
+
+def _before(table: Path) -> list[str]:
+    """Return what became of earlier commits' times, and a sentence that introduces it."""
+    said = "Against earlier commits, by turns (`rtslib benchmark before`); 2.5 was hoped for over dc6bec3:"
+    rows = [
+        [row.commit[:7], f"{row.group}: {row.case}", f"{row.px}", f"{row.batch}", f"{row.before_s:.3g}",
+         f"{row.after_s:.3g}", f"{row.ratio:.2f} ({row.low:.2f} to {row.high:.2f})"]
+        for row in committed(table).itertuples()
+    ]  # fmt: skip
+    return [said, as_markdown(["commit", "case", "px", "batch", "before, s", "now, s", "times as fast"], rows)]
 
 
 def _cases(rows: pd.DataFrame) -> str:

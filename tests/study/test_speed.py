@@ -42,6 +42,14 @@ def test_targets_stand_beside_what_was_measured(tmp_path):
         assert line in said, line
 
 
+def test_earlier_commits_stand_beside_today(tmp_path):
+    made(tmp_path, "bench", [("start", "import rtslib", 0, 0.2, 0, None, None, None, None, None)])
+    row = {"commit": "0123456789ab", "group": "training quick", "case": "nano", "px": 96, "batch": 4, "before_s": 1.0,
+           "after_s": 0.5, "ratio": 2, "low": 1.9, "high": 2.1}  # fmt: skip
+    pd.DataFrame([row]).to_csv(tmp_path / "bench" / "tables" / "before.csv", index=False)
+    assert "| 0123456 | training quick: nano | 96 | 4 | 1 | 0.5 | 2.00 (1.90 to 2.10) |" in speed_section(tmp_path)
+
+
 def test_without_a_measurement_the_page_says_so(tmp_path):
     assert speed_section(tmp_path) == "Not measured yet: `make bench RECORD=1`."
 
