@@ -29,10 +29,12 @@ BENCH = --device "$(DEVICE)" $(if $(filter cuda,$(DEVICE)),--in-process)
 # The fusion study (notebook 06) on a real set starts from the landscape's runs; FOLDS=0,1,2,3,4 is cross-validation.
 FOLDS ?=
 SCHEDULER ?=
+# Chips whose rgb run a study of real chips starts from, such as many of 4 m for few of 10 m.
+SOURCE ?=
 STUDY = --set folds="$(FOLDS)" $(if $(strip $(DATA)),--set kind=transfer --set more_seeds=) \
-	$(if $(strip $(SCHEDULER)),--set scheduler="$(SCHEDULER)")
+	$(if $(strip $(SCHEDULER)),--set scheduler="$(SCHEDULER)") $(if $(strip $(SOURCE)),--set source="$(SOURCE)")
 SMOKE_STUDY = --set seeds=0 --set more_seeds= $(if $(strip $(DATA)),--set kind=transfer --set names=rgb$(COMMA)rgb_scratch$(COMMA)trees, \
-	--set names=data$(COMMA)residual_cross_attention$(COMMA)decision$(COMMA)trees)
+	--set names=residual_cross_attention$(COMMA)decision$(COMMA)data_trees)
 COMMA := ,
 
 # The first of these that runs (a pyenv shim may exist and fail), is 3.11 or 3.12, and can make environments.
@@ -51,7 +53,7 @@ RUN = $(PY) -m rtslib workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data
 
 help: ## show this list
 	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|overnight|gpu] [SEED=0] [OUT=folder] [RECORD=1] [PYTHON=python3.11]"
-	@echo "make study also takes [FOLDS=0,1,2,3,4] [SCHEDULER=tcp://host:8786], make bench [DEVICE=cpu|cuda]"
+	@echo "make study also takes [FOLDS=0,1,2,3,4] [SCHEDULER=tcp://host:8786] [SOURCE=folder], make bench [DEVICE=cpu|cuda]"
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r t d; do \
 		printf '  %-11s %s\n' "$$t" "$$d"; done
 

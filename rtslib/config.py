@@ -22,11 +22,12 @@ from rtslib.files import read_json, write_json
 #: Knobs that training sets, from the data.
 MEASURED = ("modality_mean", "modality_std", "derived", "temperature", "score_shift")
 
-#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`), and
-#: `trees` (`rtslib.models.trees`), which has no branches to fuse.
+#: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`),
+#: `trees` (`rtslib.models.trees`), which has no branches to fuse, and `ensemble` (`rtslib.models.ensemble`).
 FusionName = Literal[
     "sum", "merge_only", "concat_conv", "channel_attention", "cbam", "gated", "cross_attention",
     "residual_cross_attention", "data", "decision", "trees",
+    "ensemble",
 ]  # fmt: skip
 
 #: What a branch may be.
@@ -69,6 +70,7 @@ class Config(BaseModel):
 
     # fusion and pyramid
     fusion: FusionName = "residual_cross_attention"  # see models/strategies.py; one modality ignores all but trees
+    members: list[dict[str, Any]] = []  # fusion=ensemble: the knobs of its models; set by `rtslib join`
     freeze_epochs: int = Field(0, ge=0)  # first epochs that train only fusion, pyramid and heads; >= epochs: all
     fpn_channels: int = Field(256, ge=8)  # channels of P2-P6
 
@@ -212,7 +214,8 @@ _NANO: dict[str, Any] = {
     "rpn_samples": 64, "rpn_pre_nms": 200, "proposals": 100, "roi_samples": 16, "roi_sampling": 2, "semantic": 1.0,
     "batch_size": 4, "lr": 5e-4, "val_fraction": 0.1, "test_fraction": 0.3,
 }  # fmt: skip
-_SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1}
+_SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "proposals": 20, "epochs": 1,
+          "val_every": 1}  # fmt: skip
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN", "semantic": 1.0}
 
 # On real chips: weights from elsewhere, chips enlarged so that a slump of 30 px covers anchors and cells, crops around
@@ -223,10 +226,23 @@ _LAYOUTS: dict[str, Any] = {
     "coco": {**_REAL, "scale": 2.0, "crop": 128},
 }  # fmt: skip
 
-# Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours.
+# The same with a GPU: steps of eight crops, 225 of which took a minute on an H200 that trained 14 models at a time
+# (results/gpu); `coco` takes as many crops as the challenge's recipe.
+_GPU_REAL: dict[str, Any] = {"batch_size": 8, "workers": 1, "val_every": 0, "head_norm": "GN"}
+_GPU_LAYOUTS: dict[str, Any] = {
+    "geotiff": {**_NANO, **_LAYOUTS["geotiff"], **_GPU_REAL, "scale": 4.0, "steps": 230},
+    "coco": {
+        **_NANO, **_LAYOUTS["coco"], **_GPU_REAL, "steps": 3000,
+        "scale_jitter": 0.25, "paste": 0.3, "jitter": 1.5, "hue": 0.05,
+    },
+}  # fmt: skip
+
+# Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours. A validation an epoch takes a
+# tenth of its time.
 _QUICK: dict[str, Any] = {
     "chips": 320, "size": 96, "scene": 768,
-    "pretrain": {**_NANO, "steps": 200}, "finetune": {**_NANO, "steps": 150, "fusion_lr": 2.0},
+    "pretrain": {**_NANO, "steps": 200, "val_every": 1},
+    "finetune": {**_NANO, "steps": 150, "fusion_lr": 2.0, "val_every": 1},
     "transfer": {**_NANO, "steps": 600}, "layouts": _LAYOUTS,
 }  # fmt: skip
 
@@ -254,7 +270,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "gpu": {
         "chips": 1200, "size": 256, "scene": 4096,
         "pretrain": {**_GPU, "epochs": 60}, "finetune": {**_GPU, "epochs": 40}, "transfer": {**_GPU, "epochs": 60},
-        "layouts": {"geotiff": {"scale": 2.0, "test_fraction": 0.2}},
+        "layouts": _GPU_LAYOUTS,
     },
 }  # fmt: skip
 

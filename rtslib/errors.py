@@ -76,5 +76,7 @@ class WorkbookError(RtsError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return another library's message on one line, as ours are."""
+    """Return another library's message on one line, as ours are; that of its cause where it only points there."""
+    if "See previous exception" in str(error) and error.__cause__ is not None:  # rasterio's, of GDAL's
+        return one_line(error.__cause__)
     return " ".join(str(error).split())

@@ -9,13 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtslib.errors import DataError, OutputError
+from rtslib.errors import DataError, OutputError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Root of the checkout: what relative paths in notebooks are relative to.
 ROOT = Path(__file__).resolve().parents[1]
+#: Modules whose errors are GDAL's, which are no OSErrors.
+_GDAL = ("pyogrio", "rasterio")
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     The temporary name keeps the suffix, since many writers choose the format by it.
 
     Raises:
-        OutputError: the folder cannot be made or written.
+        OutputError: the folder cannot be made or written; also where it was GDAL that wrote.
     """
     path = Path(path)
     part = path.with_name(f".part-{os.getpid()}-{path.name}")
@@ -35,6 +37,10 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     except OSError as e:
         raise OutputError(f"cannot write {path}: {e.strerror or e}: choose a writable place with room") from e
+    except Exception as e:
+        if not type(e).__module__.startswith(_GDAL):
+            raise
+        raise OutputError(f"cannot write {path}: {one_line(e)[:200]}: choose a writable place with room") from e
     finally:
         with suppress(OSError):  # gone by renaming, or its folder could not be made
             part.unlink()

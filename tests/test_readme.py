@@ -12,7 +12,7 @@ from rtslib.cli.main import main
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: What is typed -> what a test runs in its place, in seconds instead of minutes. The rest stays as it is.
-TOY = {"--profile quick": "--profile smoke", "'own', 2048": "'own', 512", "--size 96": "--size 64"}
+TOY = {"--profile quick": "--profile smoke", "'own', 2048": "'own', 512"}
 
 
 def blocks(text: str = README) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """Commands of the challenge: train its frozen recipe, make its release ready to train on, make a submission."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -34,29 +35,35 @@ def prepare_challenge(
     val: Annotated[float, typer.Option(help="Share of chips that validate.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share of chips that test.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same split.")] = 0,
+    category: Category = "",
 ) -> None:
     """Check the challenge's release and split it by ground."""
     from rtslib.data.splits import SIDES
     from rtslib.study.release import SPLIT, prepare
 
-    data, split, shared = prepare(release, out, val, test, seed)
+    data, split, shared = prepare(release, out, val, test, seed, category)
     if shared:
         note(f"{shared} test chips of the release show ground of its training chips: their scores will flatter")
     sides = ", ".join(f"{(split['side'] == side).sum()} {side}" for side in SIDES)
     print(f"{out / SPLIT}: {len(split)} chips in {split['group'].nunique()} groups of ground: {sides}")
-    print(f"next: python -m rtslib train --data {data} --split {out / SPLIT} --out RUN")
+    named = ["--category", category] if category else []
+    command = ["rtslib", "train", "--data", str(data), "--split", str(out / SPLIT), *named, "--out", "RUN"]
+    print(f"next: {shlex.join(command)}")
 
 
 @app.command()
 def submit(
-    run: RunFolder, data: Data, out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that gets the file.")]
+    run: RunFolder,
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that gets the file.")],
+    category: Category = "",
 ) -> None:
     """Predict the test chips, check and name the file."""
     from rtslib.data.opening import open_chips
     from rtslib.study.challenge import predict_challenge, submission_name
     from rtslib.training.runs import Run
 
-    chips, made = open_chips(data), Run(run)
+    chips, made = open_chips(data, category), Run(run)
     hidden = [c for c in chips.chips if c.part == "test" and not c.labelled]
     if not hidden:
         raise DataError(data, "no unlabelled test chips", "a release with its test part")

@@ -27,6 +27,7 @@ from rtslib.errors import ConfigError
 
 if TYPE_CHECKING:
     from rtslib.data.chips import ChipSet
+    from rtslib.data.cutting.request import Request
 
 
 @app.command()
@@ -59,7 +60,9 @@ def chips(
     aoi_layer: AoiLayer = None,
     layer: Annotated[str | None, typer.Option(help="Of the truth's file, if it has several.")] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help='Slumps to take, such as "year = 2023".')] = None,
-    size: Annotated[int, typer.Option(min=16, max=4096, help="Side of a chip, px.")] = 256,
+    size: Annotated[int | None, typer.Option(
+        min=16, max=4096, help="Side of a chip, px; default: of 256 and less the largest that makes 8 site groups."
+    )] = None,
     overlap: Annotated[int, typer.Option(min=0, help="Overlap of neighbouring chips, px.")] = 0,
     keep_empty: Annotated[float, typer.Option(
         min=0, max=1, help="Share of the chips without slumps that is kept, beside slumps and away from them.")] = 0.2,
@@ -73,6 +76,7 @@ def chips(
     from rtslib.cli.maps import area_of, as_told
     from rtslib.data.cutting.cutter import cut_chips
     from rtslib.data.cutting.request import Options, Request, read_known
+    from rtslib.data.cutting.sizes import SIZES, with_size
     from rtslib.data.region import open_region
     from rtslib.figures.cut import cut_figure
     from rtslib.files import whole
@@ -82,13 +86,14 @@ def chips(
     region = as_told(open_region(source, crs=crs or None, pixel_size=pixel_size), scale, offset, nodata)
     area = None if aoi is None else area_of(aoi, region.crs, aoi_layer)
     known = read_known(str(truth), region.crs, layer, where)
-    for odd in known.attrs["notes"]:
-        note(odd)
-    options = Options(size, overlap, keep_empty, group_by, layout)
-    counts = cut_chips(Request(region, known, options, area), out, resume, progress_on_stderr)
+    options = Options(size or max(SIZES), overlap, keep_empty, group_by, layout)
+    request = Request(region, known, options, area)
+    _say_odd(request)
+    request = request if size else with_size(request)
+    counts = cut_chips(request, out, resume, progress_on_stderr)
     with whole(out / "chips.png") as part:
         cut_figure(out / "chips.gpkg", known, area).savefig(part)
-    _say_cut(out, counts)
+    _say_cut(out, request.options.size, counts)
 
 
 @app.command()
@@ -171,22 +176,34 @@ def validate(
     print(f"{file}: valid, {len(read_json(file))} instances")
 
 
-def _say_cut(out: Path, counts: dict[str, int]) -> None:
+def _say_odd(request: "Request") -> None:
+    """Note what looks odd in what is to be cut, before work."""
+    from rtslib.data.borders import border_notes
+    from rtslib.data.counts import count_notes
+    from rtslib.data.cutting.request import SOURCE
+
+    known, region, by = request.truth, request.region, request.options.group_by
+    for odd in (*known.attrs["notes"], *border_notes(region), *count_notes(region)):
+        note(odd)
+    if by in known and request.options.field is None:
+        what = "images" if by == SOURCE else "squares of so many km"
+        note(f"--group-by {by} makes groups of {what}, though the truth has a field of that name: rename it")
+
+
+def _say_cut(out: Path, size: int, counts: dict[str, int]) -> None:
     """Print what a cut gave, and note what has to be known about it."""
-    said = {
-        "no_data": "places without data", "only_small_pieces": "places with pieces of slumps under 10 px alone",
-        "void_colour": "places that lack colour somewhere, for which this layout has no nodata",
-    }  # fmt: skip
-    for reason, text in said.items():
+    from rtslib.data.cutting.cutter import SAID
+
+    for reason, text in SAID.items():
         if counts.get(reason):
-            note(f"{text}, which became no chips: {counts[reason]}")
+            note(f"places {text}, which became no chips: {counts[reason]}")
     if counts["off_chips"]:
         note(f"slumps of the truth that are on no chip: {counts['off_chips']}")
     if counts["groups"] < 3:
-        note(f"site groups: {counts['groups']}, and training splits by group into three sides: a smaller "
+        note(f"site groups: {counts['groups']}, and training splits by group into three sides: a smaller --size or "
              "--group-by KM makes more")  # fmt: skip
-    print("{0}: {chips} chips, {with_slumps} with slumps, {beside} beside, {away} away from them, in {groups} groups; "
-          "{slumps} slumps on them, {cut} of these cut".format(out, **counts))  # fmt: skip
+    print("{0}: {chips} chips of {1} px, {with_slumps} with slumps, {beside} beside, {away} away from them, in "
+          "{groups} groups; {slumps} slumps on them, {cut} of these cut".format(out, size, **counts))  # fmt: skip
 
 
 def _describe(chipset: "ChipSet") -> dict[str, Any]:

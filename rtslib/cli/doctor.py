@@ -42,6 +42,8 @@ def _look(path: Path, category: str) -> "Findings":
 
     if not path.exists():
         raise DataError(path, "no such file or folder", "a raster, a vector file, chips, a run or a map")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(path, "neither a file nor a folder", "a raster, a vector file, chips, a run or a map")
     if path.is_file():
         return diagnose_file(path)
     from rtslib.mapping.diagnosis import diagnose_map, diagnose_run, is_map, is_run

@@ -172,6 +172,9 @@ def score_map(
     known = about(read_truth(truth, pred.crs, layer), float(pred.total_bounds[[0, 2]].mean()) if len(pred) else 0.0)
     for said in known.attrs["notes"]:
         note(said)
+    ours, theirs = pred.total_bounds, known.total_bounds  # NaN of an empty one
+    if (ours[:2] > theirs[2:]).any() or (theirs[:2] > ours[2:]).any():
+        note(f"no slump of {truth} lies near the map's: is it of this ground?")
     if aoi is not None:
         area = area_of(aoi, pred.crs, aoi_layer)
         pred, known = (frame[frame.intersects(area)].reset_index(drop=True) for frame in (pred, known))

@@ -95,6 +95,35 @@ def train(
 
 
 @app.command()
+def join(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Finished runs of one split.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the joined run.")],
+    category: Category = "",
+) -> None:
+    """Put finished runs together: what two kinds of model agree on is surer.
+
+    The joined run is used like any other, by predict, map and evaluate. A network and `--set fusion=trees` go well
+    together; train them with the same --split.
+
+    \b
+    rtslib join net/ trees/ --data chips/ --out both/
+    """
+    from rtslib.data.opening import open_chips
+    from rtslib.data.splits import load_split
+    from rtslib.training.ensembling import assemble, ensemble_recipe
+    from rtslib.training.runs import Run
+
+    start = {f"{k} {Path(run).name}": Run(run) for k, run in enumerate(runs, start=1)}
+    for run in start.values():
+        _ = run.config  # refused first where it is none
+    chipset = open_chips(data, category)
+    recipe = ensemble_recipe(start, chipset, load_split(next(iter(start.values())).folder / "split.csv", chipset))
+    assemble(recipe, Run(out), resume=False)
+    print(f"{out}: {len(runs)} runs joined")
+
+
+@app.command()
 def predict(
     run: RunFolder,
     data: Data,
@@ -209,10 +238,10 @@ def _profiled(profile: str, knobs: list[str], chipset: "ChipSet", sides: "pd.Dat
     """Return a profile's knobs for one training from start to end on these chips, its steps as epochs."""
     from rtslib.config import Config, parse_pairs
     from rtslib.data.splits import split_by_group
-    from rtslib.study.profiles import in_epochs, settings
+    from rtslib.study.profiles import for_slumps, in_epochs, settings
 
     given, own = settings(profile), parse_pairs(knobs)
-    values = {**given["transfer"], **given["layouts"].get(chipset.layout, {}), **own}
+    values = {**given["transfer"], **for_slumps(given["layouts"].get(chipset.layout, {}), chipset), **own}
     values.setdefault("modalities", _found(chipset))
     if "epochs" in own:
         values.pop("steps", None)

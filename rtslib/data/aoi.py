@@ -13,7 +13,8 @@ import numpy as np
 import rasterio
 import shapely
 from affine import Affine
-from rasterio.errors import CRSError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.transform import array_bounds
 from rasterio.warp import transform
 
@@ -47,6 +48,8 @@ def grid_over(aoi: Path, crs: str, pixel_size: float) -> Grid:
     rounding = 1e-6  # px that the way through the CRS may add
     col, row = np.floor(left + rounding), np.ceil(top - rounding)
     width, height = np.ceil(right - rounding) - col, row - np.floor(bottom + rounding)
+    if max(right - left, top - bottom) < 1:
+        raise ConfigError(f"--pixel-size {pixel_size:g} makes one pixel of all of {aoi}: take smaller pixels")
     if width * height > MOST_PIXELS:
         raise ConfigError(f"--pixel-size {pixel_size:g} makes {width:g} x {height:g} px of {aoi}: take larger pixels")
     at = Affine(pixel_size, 0, col * pixel_size, 0, -pixel_size, row * pixel_size)
@@ -86,7 +89,10 @@ def outline(grid: Grid) -> shapely.Geometry:
     box = shapely.box(*array_bounds(grid.height, grid.width, grid.transform))
     edge = shapely.segmentize(box.exterior, box.length / 200)
     x, y = shapely.get_coordinates(edge).T
-    lon, lat = np.array(transform(grid.crs, "EPSG:4326", x, y))
+    try:
+        lon, lat = np.array(transform(grid.crs, "EPSG:4326", x, y))
+    except (RasterioError, CPLE_BaseError):
+        lon = lat = np.full(1, np.nan)
     expected = "one on the globe, without a pole"
     if not np.isfinite([lon, lat]).all():
         raise DataError("area of interest", f"a corner that has no place on the globe from {grid.crs}", expected)

@@ -5,7 +5,9 @@ says so, they are read as ground: black, flat, far from anything that a model ha
 corner or a whole side of a raster holds the same numbers in all its bands, and the raster holds others as well.
 """
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -28,18 +30,27 @@ def border_notes(stack: Stack) -> list[str]:
     """
     notes = []
     for path in stack.files:
-        here = [layer for layer in stack.layers if layer.path == path]
         try:
             with rasterio.open(path) as file:
-                found, tag = _border(file, here), file.nodata
+                said = border_note(file, path, [layer for layer in stack.layers if layer.path == path])
         except RasterioError as e:
             raise DataError(path, f"unreadable pixels: {one_line(e)}", "a whole raster") from e
-        if found is not None:
-            said = ", ".join(f"{v:g}" for v in dict.fromkeys(found))
-            tagged = "no nodata value" if tag is None else f"the nodata value {tag:g}"
-            fix = f"--nodata {path}={found[0]:g}" if len(set(found)) == 1 else "mask it"
-            notes.append(f"{path}: a border of {said}, and {tagged}, so it is mapped as ground; if it is none, {fix}")
+        notes += [f"{path}: {said}"] if said else []
     return notes
+
+
+def border_note(file: rasterio.DatasetReader, path: Path | str, layers: Sequence[Layer]) -> str:
+    """Say which border of one constant value an open raster has in some of its bands, and what to do; "" if none.
+
+    Raises rasterio's RasterioError where pixels cannot be read.
+    """
+    found, tag = _border(file, layers), file.nodata
+    if found is None:
+        return ""
+    said = ", ".join(f"{v:g}" for v in dict.fromkeys(found))
+    tagged = "no nodata value" if tag is None else f"the nodata value {tag:g}"
+    fix = "--nodata " + shlex.quote(f"{path}={found[0]:g}") if len(set(found)) == 1 else "mask it"
+    return f"a border of {said}, and {tagged}, so it counts as ground; if it is none, {fix}"
 
 
 def _border(file: rasterio.DatasetReader, layers: Sequence[Layer]) -> tuple[float, ...] | None:

@@ -4,6 +4,7 @@ Source: GDAL raster data model (affine geotransform, pixel corners).
 """
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Grid:
 def open_raster(path: Path | str) -> rasterio.DatasetReader:
     """Open a raster for reading. Raises DataError when it is missing or none that GDAL knows."""
     if not Path(path).is_file():
-        raise DataError(path, "no such file", "a GeoTIFF")
+        raise DataError(path, "a folder" if Path(path).is_dir() else "no such file", "a GeoTIFF")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # read_grid says it as an error
@@ -41,15 +42,41 @@ def open_raster(path: Path | str) -> rasterio.DatasetReader:
         raise DataError(path, f"no readable raster: {one_line(e)}", "a GeoTIFF") from e
 
 
+def rename(files: Iterable[Path]) -> str:
+    """Return what to do where files are looked for by `*.tif`, and some have an ending much like it; else ""."""
+    return "names have to end in .tif" if any(f.suffix.lower() in (".tif", ".tiff") for f in files) else ""
+
+
+def check_bands(file: rasterio.DatasetReader) -> None:
+    """Raise DataError for what holds other rasters but no band of its own, such as NetCDF."""
+    if not file.count:
+        inner = ", ".join(file.subdatasets[:5]) or "none"
+        found = f"a container without bands of its own (datasets in it: {inner})"
+        raise DataError(file.name, found, "a raster", "take one out with gdal_translate")
+
+
+def north_up(transform: Affine) -> bool:
+    """Tell whether rows run from north to south, and columns from west to east."""
+    return not (transform.b or transform.d) and transform.a > 0 > transform.e
+
+
 def read_grid(file: rasterio.DatasetReader) -> Grid:
-    """Return the grid of an open raster. Raises DataError: no CRS, or none on Earth, rotated, not north up."""
+    """Return the grid of an open raster.
+
+    Raises:
+        DataError: a container of rasters; no CRS, or none on Earth; rotated, not north up.
+    """
     t = file.transform
+    check_bands(file)
     if file.crs is None:
-        raise DataError(file.name, "no CRS", "a raster with a CRS")
+        points = file.gcps[0]
+        found = "ground control points in place of a grid" if points else "no CRS"
+        raise DataError(file.name, found, "a raster with a CRS", "warp it with gdalwarp" if points else "")
     if t.b or t.d:
         raise DataError(file.name, "a rotated grid", "a north-up grid", "warp it with gdalwarp")
     if t.a <= 0 or t.e >= 0:
-        raise DataError(file.name, f"pixels of {t.a:g} x {t.e:g} map units", "a north-up grid", "warp it with gdalwarp")
+        found = f"pixels of {t.a:g} x {t.e:g} map units, so rows or columns that run the other way"
+        raise DataError(file.name, found, "a north-up grid", "warp it with gdalwarp")
     return Grid(horizontal(file.crs, file.name), t, file.height, file.width)
 
 

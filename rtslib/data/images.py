@@ -130,7 +130,7 @@ def _open(path: Path) -> Image.Image:
         if kind := _kind(path):
             found = f"no readable image, but a {kind}"
         if kind == "TIFF":
-            fix = "GeoTIFFs are chips with chips.csv beside one folder a source and mask/: layout geotiff"
+            fix = "GeoTIFFs with a COCO file become chips of layout geotiff as docs/your_data.md shows"
         raise DataError(path, found, "a JPEG or PNG file", fix) from e
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from pyproj.database import get_units_map
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -85,7 +86,7 @@ def file_layers(
         DataError: names more or fewer than bands, a band unnamed or unknown, a mask taken for data, a complex dtype,
             a broken scale, a unit that cannot be brought into the band's own, no band that is read.
     """
-    listed, alphas = f"one of {', '.join(BANDS)}", _masks(file, path)
+    listed, alphas = f"one of {', '.join(BANDS)}", mask_bands(file, path)
     found = tuple(SKIP if k in alphas else n or "" for k, n in zip(file.indexes, file.descriptions))
     if len(names or found) != file.count:
         expected = f"{len(names)} as named ({','.join(names)})"
@@ -103,6 +104,9 @@ def file_layers(
             raise DataError(where, f"band {name!r}", listed, hint)
         if k in alphas:
             raise DataError(where, f"an alpha band as {name}: its values are those of a mask", "data", "skip it with -")
+        if file.colorinterp[k - 1] == ColorInterp.palette and BANDS[name].unit == "count or reflectance":
+            found = f"{name} as numbers of a palette's colours"
+            raise DataError(where, found, "counts or reflectance", "gdal_translate -expand rgb makes three bands of it")
         scale, offset = _numbers(where, name, file, k)
         layers.append(Layer(name, path, k, scale, offset, alphas[0] if alphas else 0))
     if not layers:
@@ -110,8 +114,8 @@ def file_layers(
     return layers
 
 
-def _masks(file: rasterio.DatasetReader, path: Path | str) -> list[int]:
-    """Return the indices of the bands tagged alpha that are masks, by the rule above."""
+def mask_bands(file: rasterio.DatasetReader, path: Path | str) -> list[int]:
+    """Return the indices of the bands tagged alpha that are masks, by the rule above. Raises DataError."""
     tagged = [k for k, c in zip(file.indexes, file.colorinterp) if c == ColorInterp.alpha]
     return [k for k in tagged if file.descriptions[k - 1] not in BANDS and _like_a_mask(file, path, k)]
 
@@ -149,21 +153,32 @@ def _numbers(where: str, name: str, file: rasterio.DatasetReader, k: int) -> tup
     unit, own = (file.units[k - 1] or "").strip().lower(), BANDS[name].unit
     if own == "degree" and unit in ("%", "percent"):
         raise DataError(where, f"{name} in percent", "degrees", "gdaldem slope gives them without -p")
-    factor = UNITS.get(own, {}).get(unit, 1.0)
+    factor = UNITS.get(own, {}).get(unit) or (_length(unit) if own == "m" else 1.0)
     if name == "elevation" and not unit and (crs := as_crs(file.crs)).is_compound:
         factor = crs.sub_crs_list[-1].axis_info[0].unit_conversion_factor
     return scale * factor, offset * factor
 
 
-def read_raw(file: rasterio.DatasetReader, layer: Layer, window: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Read the numbers of a layer as they are, and which of them mean something: two arrays (h, w), the second bool."""
-    values = file.read(layer.index, window=window)
+def _length(unit: str) -> float:
+    """Return a unit of length in metres, by the names that PROJ knows; 1 for none, or for another text."""
+    known = get_units_map(category="linear") if unit else {}
+    return next((float(u.conv_factor) for name, u in known.items() if unit in (name.lower(), f"{name.lower()}s")), 1.0)
+
+
+def read_raw(
+    file: rasterio.DatasetReader, layer: Layer, window: Any, shape: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the numbers of a layer as they are, and which of them mean something: two arrays (h, w), the second bool.
+
+    With a `shape`, pixels are picked so that they are of it.
+    """
+    values = file.read(layer.index, window=window, out_shape=shape)
     if MaskFlags.alpha in file.mask_flag_enums[layer.index - 1]:
         valid = np.ones(values.shape, dtype=bool)  # it counts below, if it is a mask
     else:
-        valid = file.read_masks(layer.index, window=window) > 0
+        valid = file.read_masks(layer.index, window=window, out_shape=shape) > 0
     if layer.alpha:
-        valid &= file.read(layer.alpha, window=window) > 0
+        valid &= file.read(layer.alpha, window=window, out_shape=shape) > 0
     if layer.nodata is not None:
         valid &= ~np.isnan(values) if math.isnan(layer.nodata) else values != layer.nodata
     return values, valid
@@ -236,5 +251,7 @@ def physical(layer: Layer, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     if wrong.any():
         expected = f"{band.low:g} to {band.high:g}" + (f" ({band.unit})" if band.unit != "1" else "")
         found = f"{band.name} {out[wrong][0]:g}"
-        raise DataError(where, found, expected, "see scale, offset and nodata tags, or map --scale, --offset, --nodata")
+        raise DataError(
+            where, found, expected, "see its scale, offset and nodata tags, or say --scale, --offset, --nodata"
+        )
     return out.astype(np.float32)

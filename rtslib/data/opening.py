@@ -27,6 +27,8 @@ class Layout(NamedTuple):
     categories: bool = False
 
 
+#: In a folder of chips whose cutting was stopped, until `rtslib.data.cutting` removes it.
+STOPPED = "request.json"
 _MARKS = ("instances.json", "chips.csv", "metadata/band_names.json")
 
 LAYOUTS = {
@@ -58,6 +60,8 @@ def open_chips(folder: str | Path, category: str = "") -> ChipSet:
     root = Path(folder)
     if not root.is_dir():
         raise DataError(root, "a file" if root.exists() else "no such folder", "a folder of chips")
+    if (root / STOPPED).is_file():
+        raise DataError(root, "chips whose cutting was stopped", "a finished set", "go on with it: chips ... --resume")
     found = [
         layout for layout in LAYOUTS.values()
         if all((root / mark).exists() for mark in layout.marks)

@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 
 from rtslib.data import masks
 from rtslib.data.chips import Chip, ChipSet
-from rtslib.data.grids import Grid, open_raster
+from rtslib.data.grids import Grid, open_raster, rename
 from rtslib.data.projecting import about
 from rtslib.data.rasters import Stack, open_stack
 from rtslib.data.vectors import layer_names, read_truth
@@ -55,7 +55,7 @@ def open_scene(folder: str | Path) -> Scene:
         raise DataError(folder, "no such folder", "a scene: a folder of GeoTIFFs on one grid")
     files = sorted(folder.glob("*.tif"))
     if not files:
-        raise DataError(folder, "no *.tif", "a scene: a folder of GeoTIFFs on one grid")
+        raise DataError(folder, "no *.tif", "a scene: a folder of GeoTIFFs on one grid", rename(folder.iterdir()))
     stack = open_stack(files)
     truth = folder / TRUTH_FILE
     return Scene(folder, stack, _read_truth(truth, stack) if truth.exists() else None)

@@ -220,7 +220,8 @@ def _groups(chipset: ChipSet, least: int) -> pd.DataFrame:
     if count < least:
         kind = "site groups" if chipset.has_groups else "sources"
         found = f"{count} {kind} among {len(table)} labelled chips"
-        raise DataError(chipset.root, found, f"{least} or more to split")
+        fix = "cut it into smaller chips or groups (chips --size, --group-by), or give groups by --split FILE"
+        raise DataError(chipset.root, found, f"{least} or more to split", fix)
     return table
 
 

@@ -76,6 +76,11 @@ def read_truth(path: str | Path, crs: object, layer: str | None = None, where: s
     again = duplicates(frame.geometry.values)
     kept = frame[~again].reset_index(drop=True)
     kept.attrs["notes"] = list(frame.attrs["notes"])
+    if (several := np.flatnonzero(shapely.get_num_geometries(frame.geometry.values) > 1)).size:
+        kept.attrs["notes"].append(
+            f"{path}: {several.size} rows hold several polygons each, such as row {several[0] + 1}, and count as one "
+            "slump each; if they are several, take them apart (QGIS: Multipart to singleparts)"
+        )
     if again.any():
         row = int(np.flatnonzero(again)[0]) + 1
         kept.attrs["notes"].append(
@@ -183,7 +188,7 @@ def _read(path: str | Path, layer: str | None, where: str | None) -> tuple[gpd.G
         if isinstance(e, UnicodeDecodeError):
             fix = "mend or delete the .cpg file beside it, or save it anew as GeoPackage"
             raise DataError(at, "text in another encoding than the file says", "readable attributes", fix) from e
-        raise DataError(at, f"no readable geometry: {_why(e, path)}", "polygons", ANEW) from e
+        raise DataError(at, f"no readable geometry: {why(e, path)}", "polygons", ANEW) from e
     notes = [f"{path}: {' '.join(str(w.message).split())}" for w in caught if issubclass(w.category, RuntimeWarning)]
     notes = [n if len(n) < 300 else n[:300] + " ..." for n in dict.fromkeys(notes) if "from_wkb" not in n]
     if not isinstance(frame, gpd.GeoDataFrame):
@@ -228,10 +233,10 @@ def _said(path: str | Path) -> Iterator[None]:
             yield
     except (DataSourceError, DataLayerError) as e:
         fix = "all files of a shapefile (.shp .shx .dbf .prj) belong together" if ".shx" in str(e) else ANEW
-        raise DataError(path, f"no readable vector file: {_why(e, path)}", "GeoPackage, GeoJSON, shapefile", fix) from e
+        raise DataError(path, f"no readable vector file: {why(e, path)}", "GeoPackage, GeoJSON, shapefile", fix) from e
 
 
-def _why(error: BaseException, path: str | Path) -> str:
+def why(error: BaseException, path: str | Path) -> str:
     """Return another library's reason, without its advice to programmers."""
     return one_line(error).split("; It might help")[0].replace(f"'{path}' ", "")[:200].rstrip(".")
 

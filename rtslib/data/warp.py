@@ -60,11 +60,16 @@ def read_layer(layer: Layer, grid: Grid, warped: bool, ranges: tuple[tuple[int, 
         DataError: the source cannot be read, holds a value outside its band's range, or NaN where it may have none.
     """
     try:
-        file = _handles.get(os.getpid(), _stamp(layer.path), layer if warped else layer.path, grid if warped else None)
+        first, *turns = _handles.get(
+            os.getpid(), _stamp(layer.path), layer if warped else layer.path, grid if warped else None
+        )
         if warped:
-            values, valid = file.read(1, window=ranges), file.read(2, window=ranges) > 0
+            values, valid = first.read(1, window=ranges), first.read(2, window=ranges) > 0
+            for file in turns:
+                more = ~valid & (file.read(2, window=ranges) > 0)
+                values, valid = np.where(more, file.read(1, window=ranges), values), valid | more
         else:
-            values, valid = read_raw(file, layer, ranges)
+            values, valid = read_raw(first, layer, ranges)
     except (RasterioError, CPLE_BaseError) as e:
         raise DataError(layer.path, f"unreadable pixels: {one_line(e)}", "a whole raster") from e
     if warped:  # in float64 a mean of ones may be 1 + 2e-16, out of range
@@ -121,27 +126,49 @@ class _Handles(threading.local):
         self.get = lru_cache(OPEN_DATASETS)(_handle)
 
 
-def _handle(process: int, stamp: object, what: Layer | str, grid: Grid | None) -> rasterio.DatasetReader:
-    """Open a source as it is (a path), or one band of it warped to a grid (a layer): band 1 values, band 2 validity."""
+def _handle(
+    process: int, stamp: object, what: Layer | str, grid: Grid | None
+) -> tuple[rasterio.DatasetReader | WarpedVRT, ...]:
+    """Open a source as it is (a path), or one band of it warped to a grid (a layer): band 1 values, band 2 validity.
+
+    A source in degrees is opened once for each turn of it that meets the grid (`_turns`).
+    """
     if isinstance(what, str):
-        return rasterio.open(what)
+        return (rasterio.open(what),)
     with rasterio.open(what.path) as file:
         source = read_grid(file)
-        scale, at = _kernel_scale(source, what.path, grid), source.transform
+        scale = _kernel_scale(source, what.path, grid)
         nodata = what.nodata
         if nodata is None and what.alpha:
             nodata = file.nodatavals[what.index - 1]
         xml = _one_band(file, what)
-    if source.crs.is_geographic and grid.crs.is_geographic:
-        ours, its = (array_bounds(g.height, g.width, g.transform) for g in (grid, source))
-        at = Affine.translation(turned(its, ours)[0] - its[0], 0) @ at
     if nodata is None and BANDS[what.name].may_be_nan:
         nodata = math.nan  # such NaN is a void, which must not spread to what is averaged with it
-    return WarpedVRT(
-        rasterio.open(xml), src_crs=source.crs, src_transform=at, src_nodata=nodata, nodata=None,
-        add_alpha=True, crs=grid.crs, transform=grid.transform, height=grid.height, width=grid.width, dtype="float64",
-        resampling=Resampling.bilinear, tolerance=TOLERANCE, XSCALE=scale[0], YSCALE=scale[1],
+    return tuple(
+        WarpedVRT(
+            rasterio.open(xml), src_crs=source.crs, src_transform=Affine.translation(by, 0) @ source.transform,
+            src_nodata=nodata, nodata=None, add_alpha=True, crs=grid.crs, transform=grid.transform, height=grid.height,
+            width=grid.width, dtype="float64", resampling=Resampling.bilinear, tolerance=TOLERANCE, XSCALE=scale[0],
+            YSCALE=scale[1],
+        )
+        for by in _turns(source, grid)
     )  # fmt: skip
+
+
+def _turns(source: Grid, grid: Grid) -> list[float]:
+    """Return by how many degrees a source is moved to lie on a grid: whole circles, several where it meets it so.
+
+    PROJ brings map units to longitudes from -180 to 180, and moves none between two CRSs in degrees.
+    """
+    if not source.crs.is_geographic:
+        return [0.0]
+    west, _, east, _ = array_bounds(source.height, source.width, source.transform)
+    ends = (-180.0, 180.0)
+    if grid.crs.is_geographic:
+        ends = array_bounds(grid.height, grid.width, grid.transform)[::2]
+    rounding = 1e-9  # degrees
+    return [by for by in (0.0, -360.0, 360.0, -720.0, 720.0)
+            if min(east + by, ends[1]) - max(west + by, ends[0]) > rounding] or [0.0]  # fmt: skip
 
 
 def _one_band(file: rasterio.DatasetReader, layer: Layer) -> str:

@@ -147,7 +147,7 @@ def _scored(frame: gpd.GeoDataFrame, where: object) -> gpd.GeoDataFrame:
     score = pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=float)
     bad = np.flatnonzero(~((score >= 0) & (score <= 1)))
     if len(bad):
-        raise DataError(f"{where}, row {bad[0] + 1}", f"score {frame['score'].iloc[bad[0]]!r}", "a number from 0 to 1")
+        raise DataError(f"{where}, row {bad[0] + 1}", f"score {frame['score'].iloc[bad[0]]}", "a number from 0 to 1")
     return frame.assign(score=score)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,7 +19,8 @@ from rtslib.figures.tables import table_of
 def looks(table: str | Path) -> Figure:
     """Draw the mean weight that queries give to keys around them: a row a modality, a column a stride, heads summed.
 
-    The cross marks the query's own place; shades are relative to the largest of each panel.
+    The cross marks the query's own place; shades are relative to the largest of each panel. Keys lie as far apart as
+    the stride, so a coarse one has fewer and larger cells.
 
     Args:
         table: CSV with columns modality, stride, head, down, right (px), weight.
@@ -38,15 +40,19 @@ def looks(table: str | Path) -> Figure:
         for axes, stride in zip(line, strides, strict=True):
             here = every[(every["modality"] == modality) & (every["stride"] == stride)]
             picture = here.pivot(index="down", columns="right", values="weight")
-            half = (picture.index[1] - picture.index[0]) / 2
-            edge = float(np.abs(picture.index).max()) + half
+            cell = max(stride, picture.index[1] - picture.index[0])
+            picture = picture.loc[picture.index % cell == 0, picture.columns % cell == 0]
+            edge = float(picture.index.max()) + cell / 2
             axes.imshow(picture, extent=(-edge, edge, edge, -edge), cmap="viridis", vmin=0)
+            axes.set_facecolor(colormaps["viridis"](0.0))
             axes.plot(0, 0, "+", color="white", markersize=5, markeredgewidth=0.9)
             axes.locator_params(nbins=3)
         line[0].set_ylabel(look(modality).label)
+    far = float(every["down"].max())
+    grid[0, 0].set(xlim=(-far, far), ylim=(far, -far))
     for axes, stride in zip(grid[0], strides, strict=True):
         axes.set_title(f"stride {stride}")
-    figure.supxlabel("px to the right of the query", fontsize=7)
+    figure.supxlabel("px to the right of the query (the lighter, the more weight)", fontsize=7)
     figure.supylabel("px below the query", fontsize=7)
     return figure
 
@@ -82,13 +88,13 @@ def readings(
         line[1].imshow(chipset.read(chip)[chipset.bands.index(band)], cmap="gray")
         line[1].imshow(weights, extent=edges, cmap="inferno", alpha=0.6, interpolation="bilinear", vmin=0)
         shown = line[2].imshow(added, extent=edges, cmap="viridis", interpolation="nearest", vmin=0)
-        figure.colorbar(shown, ax=line[2], shrink=0.8)
+        figure.colorbar(shown, ax=line[2], shrink=0.8, label="root mean square over channels")
         for axes in line:
             _marked(axes, chipset, chip, place)
     titles = (
-        "true colour and labels",
-        f"weights of the query (cross) on {look(modality).label}",
-        "size of what is added",
+        "true colour and labels\n",
+        f"the lighter, the more the query (cross)\nweighs {look(modality).label} there",
+        "size of what is added\nto the primary map",
     )
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)

@@ -6,6 +6,7 @@ Every function takes paths of tables that the notebooks wrote and returns a matp
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,9 +38,10 @@ def training_curves(table: str | Path) -> Figure:
         mark = look(name).symbol if len(log) < 3 else ""  # a line of one epoch would not be seen
         panels[0].plot(log["epoch"] + 1, log["loss"], label=look(name).label, marker=mark, **look(name).line)
     label(panels[0], "", "training loss,\nsum of all terms")
-    panels[0].set_ylim(bottom=0)
+    panels[0].set(xlim=(0, 1.03 * (rows["epoch"].max() + 1)), ylim=(0, 1.08 * rows["loss"].max()))
     for name, log in validated.groupby("model", sort=False):
-        panels[1].plot(log["epoch"] + 1, log["val_AP50"], marker=look(name).symbol, markersize=3, **look(name).line)
+        symbol = {"marker": look(name).symbol, "markersize": 3, "clip_on": False}
+        panels[1].plot(log["epoch"] + 1, log["val_AP50"], **symbol, **look(name).line)
     if len(validated):
         label(panels[1], "", "mask AP50 on\nvalidation chips (0-1)")
         panels[1].set_ylim(0, 1)
@@ -132,7 +134,7 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
         for y, (name, value) in enumerate(zip(rows["model"], rows[metric], strict=True)):
             bounds = [rows[f"{metric}_{end}"][y] if f"{metric}_{end}" in rows else None for end in ("low", "high")]
             _point(axes, name, value, bounds, y, i == 0)
-        _column(axes, 1.15 + 0.14 * i, metric, [] if faint else rows[metric])
+        _column(axes, 23 * (i + 1), metric, [] if faint else rows[metric])
         axes.plot([], [], "o", color=INK, markerfacecolor=INK if i == 0 else "white", label=metric)
     name_rows(axes, labels(rows["model"]))
     axes.set_xlim(0, 1)
@@ -143,13 +145,15 @@ def score_points(table: str | Path, metrics: Sequence[str] = ("AP50", "AP")) -> 
     return figure
 
 
-def _column(axes: Axes, x: float, head: str, values: Sequence[float]) -> None:
-    """Write values at the right of the axes, a row each, under a head."""
+def _column(axes: Axes, away: float, head: str, values: Sequence[float]) -> None:
+    """Write values `away` pt from the right of the axes, a row each, under a head."""
+    how: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right",
+                           "va": "center", "fontsize": 6}  # fmt: skip
     for y, value in enumerate(values):
         if not pd.isna(value):
-            axes.text(x, y, f"{value:.2f}", ha="right", va="center", fontsize=6)
+            axes.annotate(f"{value:.2f}", (1, y), (away, 0), **how)
     if len(values):
-        axes.text(x, -0.9, head, ha="right", va="center", fontsize=6, weight="bold")
+        axes.annotate(head, (1, -0.9), (away, 0), weight="bold", annotation_clip=False, **how)
 
 
 def _point(axes: Axes, name: str, value: float, bounds: Sequence[float | None], y: float, filled: bool) -> None:
@@ -231,7 +235,10 @@ def instance_sizes(table: str | Path) -> Figure:
     for axes, side in zip(panels, sides, strict=True):
         areas = rows.loc[rows["side"] == side, "area_px"]
         axes.hist(areas, bins=edges, color="0.35")
-        axes.text(1, 0.97, f"{said[side]}: {len(areas)}", ha="right", va="top", transform=axes.transAxes)
+        over_lines = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.text(
+            1, 0.97, f"{said[side]}: {len(areas)}", ha="right", va="top", transform=axes.transAxes, bbox=over_lines
+        )
         for limit in (300, 2000):
             axes.axvline(limit, color="0.4", linestyle=":", linewidth=0.8)
         label(axes, "", "instances")

@@ -25,7 +25,7 @@ from rtslib.figures.style import KNOWN, PAGE, rim, sheet, styled
 NO_DATA = "#b0b0b0"
 #: band -> (title with unit, colour map, lowest, highest); None: from the chips shown, zero in the middle
 STYLES: dict[str, tuple[str, str, float | None, float | None]] = {
-    "ndvi": ("NDVI (1)", "YlGn", -0.1, 0.8), "ndwi": ("NDWI (1)", "YlGnBu", -0.7, 0.4),
+    "ndvi": ("NDVI (-1 to 1)", "YlGn", -0.1, 0.8), "ndwi": ("NDWI (-1 to 1)", "YlGnBu", -0.7, 0.4),
     "nir": ("near infrared (as in the files)", "cividis", None, None),
     "relative_elevation": ("relative elevation (m)", "RdBu_r", None, None),
     "shaded_relief": ("shaded relief (0-255)", "gray", 90.0, 255.0), "slope": ("slope (degree)", "magma", 0.0, 40.0),

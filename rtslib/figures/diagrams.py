@@ -89,7 +89,7 @@ def _heads(board: Board, pyramid: Box, config: Config) -> None:
         board.lead((0.6, branch.top), (0.6, pyramid.bottom), note="added to\nP2 to P5")
         board.lead((1.9, branch.bottom), (1.9, cascade.y), (cascade.left, cascade.y), note="boxes")
         board.down(branch, out, 0.6)
-        board.text(1.7, 1.4, "pieces, and a second\nopinion on masks", 5.6)
+        board.text(1.85, 1.4, "pieces, and a second\nopinion on masks", 5.6)
 
 
 @styled
@@ -166,12 +166,12 @@ def _backbone(config: Config) -> str:
 
 
 def _refuse(config: Config) -> None:
-    if config.fusion in ("decision", "trees"):
+    if config.fusion in ("decision", "trees", "ensemble"):
         raise ConfigError(f"fusion={config.fusion}: no network with one pyramid, so no diagram of it: choose another")
 
 
 def _bands(bands: Sequence[str], wide: float) -> str:
-    return _wrapped(", ".join(SHORT.get(b, b.replace("_", " ")) for b in bands), int(6.5 * wide))
+    return _wrapped(", ".join(SHORT.get(b, b.replace("_", " ")) for b in bands), int(7.6 * wide))
 
 
 def _wrapped(text: str, letters: int) -> str:

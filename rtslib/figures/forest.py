@@ -51,7 +51,8 @@ def forest(table: str | Path) -> Figure:
             axes.set_xlabel(metric)
     figure.supxlabel("difference, and its 95 % interval", fontsize=7)
     for axes, over in zip(grid[0], overs, strict=True):
-        axes.set_title(f"over\n{narrow(over, 12)}", fontsize=6.5)
+        axes.set_title(f"over\n{narrow(over, 13)}", fontsize=6.5)
+        axes.xaxis.set_major_formatter("{x:g}")
     half = 1.05 * max(most[metric] for metric in kinds)
     grid[0, 0].set_xlim(-half, half)
     return figure

@@ -71,7 +71,7 @@ def windows(table: str | Path) -> Figure:
         mean = rows.groupby("window")[column].mean()
         axes.plot(mean.index, mean, "o-", color=INK)
     above.set_ylim(0, 1)
-    below.set_ylim(bottom=0)
+    below.set(xlim=(0, None), ylim=(0, None))
     label(above, "", "AP50 of the map (0-1)")
     label(below, "side of a window (px); black: mean, grey: each ground", "time of the model,\na ground (s)")
     return figure

@@ -82,7 +82,7 @@ def _diagram(above: Axes, below: Axes, model: str, bins: pd.DataFrame) -> None:
     few = after[after["count"] < FEW]
     above.plot(few["score"], few["right"], "o", color=colour, markerfacecolor="white", markersize=2.8)
     above.set_title(narrow(model, 18), fontsize=6, pad=2)
-    above.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1])
+    above.set(xlim=(0, 1), ylim=(-0.05, 1.06), xticks=[0, 0.5, 1])  # points at 0 and 1 are whole
     above.set_xticklabels(["0", "0.5", "1"])
     below.bar(after["low"], after["count"], after["high"] - after["low"], align="edge", color=colour, linewidth=0)
     below.text(0.98, 0.9, f"n = {int(after['count'].sum()):,}", ha="right", va="top", fontsize=5.5,

@@ -10,6 +10,9 @@ from rtslib.figures.charts import name_rows, score_points
 from rtslib.figures.style import CM, INK, label, labels, legend_below, look, sentence, sheet, styled
 from rtslib.figures.tables import FAINT, best_of, is_faint, table_of
 
+#: Of the challenge (`rtslib.evaluation.coco`), px of a chip.
+SIZES = {"AP_small": "small\nup to 300 px", "AP_medium": "medium\nto 2,000 px", "AP_large": "large\nabove"}
+
 
 def scores(table: str | Path) -> Figure:
     """Draw AP50 and AP of each model, or AP25 and AP50 where little is found; table and errors as `score_points`."""
@@ -28,19 +31,18 @@ def sizes(table: str | Path) -> Figure:
     Raises:
         DataError: the table is missing or lacks a column.
     """
-    columns = ("AP_small", "AP_medium", "AP_large")
-    rows = table_of(table, ("model", "AP50", *columns))
+    rows = table_of(table, ("model", "AP50", *SIZES))
     if not rows["AP50"].max() >= FAINT:
         best = best_of(rows, "AP50") if len(rows) else "the table has no model"
         return sentence(f"Too little is found to say what sizes are: {best}.")
-    figure = sheet(0.75 + 0.14 * len(rows))
+    figure = sheet(0.9 + 0.14 * len(rows))
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     name_rows(panels[0], labels(rows["model"]))
-    for axes, column in zip(panels, columns, strict=True):
+    for axes, column in zip(panels, SIZES, strict=True):
         for y, (name, value) in enumerate(zip(rows["model"], rows[column], strict=True)):
             _, colour, _, symbol = look(name)
             axes.plot(value, y, symbol, color=colour, markersize=3.5, clip_on=False)
-        axes.set_title(column[3:])
+        axes.set_title(SIZES[column])
         axes.tick_params(axis="y", length=0)
         axes.grid()
         axes.spines[["top", "right"]].set_visible(False)
@@ -63,7 +65,7 @@ def compute(table: str | Path, stages: Mapping[str, str]) -> Figure:
     """
     rows = table_of(table, ("model", "AP50", "AP50_low", "AP50_high", "seconds", "peak_memory_mib"))
     rows = pd.concat(
-        [stage_rows(rows, stages), rows[rows["model"] == "data"].assign(training="data stack, for comparison")]
+        [stage_rows(rows, stages), rows[rows["model"] == "data"].assign(training="stacked bands, for comparison")]
     )
     figure = sheet(7 * CM)
     panels = figure.subplots(1, 2, sharey=True)

@@ -5,8 +5,9 @@ both). Text is 6 to 8 pt there.
 
 The *look* of a model is its colour, dash and symbol. It hangs on the name alone, so that a model looks the same in
 every chart of every data set. In charts colour means a model and nothing else; what is not a model is black or grey.
-A colour stands for a family (RGB alone, data stack, residual attention ...), dash and symbol for the way of training,
-dots and triangles for "from scratch". So nothing hangs on colour alone.
+A colour stands for a family (true colour alone, stacked bands, residual attention ...), dash and symbol for the way of
+training, dots and triangles for "from scratch". So nothing hangs on colour alone. On imagery known slumps are yellow;
+on a map, whose score ramp begins at yellow, cyan (`rtslib.figures.scenes`).
 
 The colours were searched for: any two differ by 15 or more (CIEDE2000), as normal eyes see them and as Machado et al.
 2009 (doi 10.1109/TVCG.2009.113) simulate protanopia, deuteranopia and tritanopia (`tests/figures/test_style.py`).
@@ -71,24 +72,26 @@ def _family(colour: str, **labels: str) -> dict[str, Look]:
 
 #: Model -> look. Third of a family, dotted and a triangle, is what was trained from scratch.
 LOOKS: dict[str, Look] = {
-    **_family(BLUE, rgb="RGB", rgb_continued="RGB, continued", rgb_scratch="RGB, from scratch"),
+    **_family(BLUE, rgb="true colour", rgb_continued="true colour, continued",
+              rgb_scratch="true colour, from scratch", rgb_imagenet="true colour, from ImageNet"),
     **_family(GREEN, spectral="spectral", spectral_continued="spectral, continued"),
     **_family(ORANGE, terrain="terrain", terrain_continued="terrain, continued"),
-    **_family(BLACK, data="data stack", data_long="data stack, long", data_scratch="data stack, from scratch",
-              data_start="data stack, first half"),
-    **_family(PURPLE, concat_conv="convolution", _="", concat_scratch="convolution, from scratch"),
+    **_family(BLACK, data="stacked bands", data_long="stacked bands, long",
+              data_scratch="stacked bands, from scratch", data_start="stacked bands, first half",
+              data_imagenet="stacked bands, from ImageNet"),
+    **_family(PURPLE, concat_conv="concatenation", _="", concat_scratch="concatenation, from scratch"),
     **_family(SKY, merge_only="merging only", sum="sum", _="", gated="gated"),
     **_family(RUST, residual_cross_attention="residual attention", residual_frozen="residual, frozen",
               residual_scratch="residual, from scratch", residual_thawed="residual, thawed",
               residual_dropout="residual, dropout", cross_attention="plain attention"),
     **_family(GREY, channel_attention="channel attention", cbam="CBAM", _="", decision="late decision",
-              trees="trees on pixels"),
+              trees="trees on pixels", data_trees="stacked bands and trees"),
 }  # fmt: skip
 #: Those that are named where there is room for some only.
 HEADLINE = ("rgb", "spectral", "terrain", "rgb_continued", "data", "concat_conv", "merge_only",
             "residual_cross_attention")  # fmt: skip
 
-#: What a detection on known ground is -> colour, dash; on imagery, over a dark rim. Known slumps are yellow.
+#: What a detection on known ground is -> colour, dash; on imagery, over a dark rim.
 HIT, FALSE_ALARM, MISSED = ("#56B4E9", "-"), ("#E8501F", (0, (3, 1.2))), ("#F0E442", (0, (1, 1)))
 KNOWN = MISSED[0]
 

@@ -66,14 +66,16 @@ def _sampled(todo: Plan, config: Config) -> Iterator[tuple[str, float, float, np
             parts.append(part.reshape(len(known), -1))
         if len(parts) == ENOUGH:
             break
+    if not parts:
+        return
     for n, (band, (mean, sd)) in enumerate(known.items()):
-        values = np.concatenate([p[n][np.isfinite(p[n])] for p in parts]) if parts else np.zeros(0)
-        if values.size:
-            yield band, mean, sd, values
+        yield band, mean, sd, np.concatenate([p[n][np.isfinite(p[n])] for p in parts])
 
 
 def _doubt(band: str, mean: float, sd: float, values: np.ndarray, todo: Plan) -> str:
-    """Say that a band is far from its training, and what to do; "" if it is not."""
+    """Say that a band is empty, or far from its training, and what to do; "" if all is well."""
+    if not values.size:
+        return f"{band} has no data wherever it was looked at, though other bands have: look at its extent and nodata"
     low, middle, high = np.percentile(values, (5, 50, 95)).tolist()
     spread = (high - low) / _SDS
     off = abs(middle - mean) > FAR * sd or low > mean + 2 * sd or high < mean - 2 * sd
@@ -87,7 +89,7 @@ def _doubt(band: str, mean: float, sd: float, values: np.ndarray, todo: Plan) ->
     where = f"{layer.path}, band {layer.index}"
     fits = [(_misfit(middle * s + o - mean, spread * s, sd), s, o) for s, o in PAIRS if name == band or not o]
     misfit, scale, offset = min(fits)
-    if misfit > FITS:
+    if misfit > FITS or not spread:
         return f"{said}; look at its unit, scale and offset ({where})"
     given = f"--scale {name}={layer.scale * scale:.4g}"
     if offset or layer.offset:

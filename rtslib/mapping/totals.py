@@ -77,7 +77,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         said = "by their scores alone, nothing known of those missed, right are"
     said += f" {found[count]:.0f} (95 %: {found[of + 'count_low']:.0f} to {found[of + 'count_high']:.0f})"
     if found[area] is None:
-        return f"{said}, of an area that a ledger of chips does not tell"
+        return f"{said}; how large they are together, chips do not tell"
     low, high = (found[of + k] / 1e4 for k in ("area_low", "area_high"))
     return f"{said}, {found[area] / 1e4:.2f} ha ({low:.2f} to {high:.2f})"
 

@@ -5,6 +5,7 @@ from typing import cast
 from rtslib.config import Config
 from rtslib.models.decision import Decision
 from rtslib.models.detector import Detector
+from rtslib.models.ensemble import Ensemble
 from rtslib.models.model import Model
 from rtslib.models.mvit import MViT, load_imagenet
 from rtslib.models.timm_branch import TimmBranch, load_pretrained
@@ -16,8 +17,8 @@ def build_model(config: Config) -> Model:
 
     Returns:
         A `rtslib.models.detector.Detector`; for engine detectron2 a `rtslib.models.detectron2.model.FusedRCNN`, for
-        fusion decision a `rtslib.models.decision.Decision`, for fusion trees a `rtslib.models.trees.Trees`, which take
-        and give the same.
+        fusion decision a `rtslib.models.decision.Decision`, for fusion trees a `rtslib.models.trees.Trees`, for
+        fusion ensemble a `rtslib.models.ensemble.Ensemble`, which take and give the same.
 
     Raises:
         ConfigError: normalisation statistics are missing.
@@ -42,6 +43,9 @@ def build_model(config: Config) -> Model:
 def _unweighted(config: Config) -> Model:
     if config.fusion == "trees":
         return Trees(config)
+    if config.fusion == "ensemble":
+        members = [Config.make(knobs).updated(pretrained=False, zoo="") for knobs in config.members]
+        return Ensemble(config, [_unweighted(member) for member in members])
     if config.fusion == "decision" and len(config.modalities) > 1:
         return Decision(config)
     if config.engine == "detectron2":

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rtslib.config import Config
 from rtslib.models.build import build_model
+from rtslib.models.ensemble import Ensemble
 
 
 def pyramid_macs(config: Config, size: int) -> int | None:
@@ -28,6 +29,9 @@ def pyramid_macs(config: Config, size: int) -> int | None:
     """
     side = -(-int(size * config.scale) // 32) * 32
     model = build_model(config.updated(pretrained=False, zoo="", engine="torchvision")).eval()
+    if isinstance(model, Ensemble):
+        counts = [pyramid_macs(Config.make(member), size) for member in config.members]
+        return sum(n for n in counts if n is not None) or None
     if not model.backbones:
         return None
     images = {m: torch.zeros(1, len(bands), side, side) for m, bands in config.modalities.items()}

@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 
 
-def mask_nms(masks: Tensor, iou: float) -> Tensor:
-    """Return indices int64 (k,) of the masks, bool (n, h, w) best first, that no better kept one overlaps by more."""
+def mask_ious(masks: Tensor) -> Tensor:
+    """Return the IoU of each pair of masks, bool (n, h, w), as float (n, n); 0 between empty ones."""
     flat = masks.flatten(1).float()
     both, area = flat @ flat.T, flat.sum(1)
-    overlap = both / (area[:, None] + area - both).clamp(min=1)
+    return both / (area[:, None] + area - both).clamp(min=1)
+
+
+def mask_nms(masks: Tensor, iou: float) -> Tensor:
+    """Return indices int64 (k,) of the masks, bool (n, h, w) best first, that no better kept one overlaps by more."""
+    overlap = mask_ious(masks)
     kept: list[int] = []
-    for i in range(len(flat)):
+    for i in range(len(masks)):
         if not kept or overlap[i, kept].max() <= iou:
             kept.append(i)
     return torch.tensor(kept, dtype=torch.long, device=masks.device)

@@ -39,7 +39,7 @@ class Perform:
 def study_runs(
     study: Study, names: Sequence[str] = (), seeds: Sequence[int] = (0,), folds: Sequence[int] = ()
 ) -> list[StudyRun]:
-    """List the runs of a study, those that others start from first; for a transfer also the landscape's.
+    """List the runs of a study, those that others start from first; for a transfer also those of another study.
 
     Args:
         study: on one split.

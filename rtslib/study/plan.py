@@ -13,7 +13,8 @@ and F of fine-tuning (`pretrain` and `finetune` of a profile) on M modalities:
   fused step takes 2.2 times those of a stacked one);
 - `residual_frozen`, `residual_thawed`: residual cross-attention with its backbones frozen; frozen for the first half
   of F; `residual_dropout`: with a fifth of the modalities hidden in training (`rtslib.data.missing`);
-- `trees`: boosted trees on pixels (`rtslib.models.trees`), what one would try first; no network, no epochs, no starts.
+- `trees`: boosted trees on pixels (`rtslib.models.trees`), what one would try first; no network, no epochs, no starts;
+- `data_trees`: `data` and `trees` put together (`rtslib.models.ensemble`).
 
 Batch arithmetic: an *image pass* is one modality of one chip going through training once. Three unimodal runs
 of P epochs and one multimodal run of F take 3 P + 3 F image passes a chip, a multimodal run from scratch of
@@ -23,7 +24,9 @@ P + F epochs takes 3 (P + F): the same, and both have P + F epochs of steps behi
 *Transfer* data (real chips) has one stage: `rgb`, `data`, `concat_conv`, `merge_only`, `residual_cross_attention` start
 from ImageNet weights where the profile has `pretrained`, else from the landscape's run of the same make (rgb from
 `rgb_continued`), and `rgb_scratch`, `data_scratch` from nothing, for as many epochs (`transfer`);
-and there are `trees`.
+and there are `trees` and `data_trees`. With a *source*, another set of chips that has the primary modality, they all
+start from its primary run instead (unimodal pre-training on the set that has many chips), and `rgb_imagenet`,
+`data_imagenet` do not.
 
 Two-stage training: Li et al. 2025 (arXiv 2504.17822).
 """
@@ -36,7 +39,7 @@ from rtslib.config import FusionName
 from rtslib.errors import ConfigError
 
 #: Fusion strategies that start from unimodal runs.
-FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision", "trees"))
+FUSED = tuple(name for name in get_args(FusionName) if name not in ("data", "decision", "trees", "ensemble"))
 RESIDUAL = "residual_cross_attention"
 #: Models of which a study of record has more seeds than of the others.
 MATTER = ("rgb_continued", "data", "concat_conv", "merge_only", RESIDUAL)
@@ -69,7 +72,7 @@ class Planned:
         stages: the profile's stages whose epochs it trains for, one after the other.
         starts: modality (or `all`) -> name of the run its weights come from.
         knobs: further ones.
-        landscape: whether `starts` are runs of the embedded landscape's study.
+        elsewhere: whether `starts` are runs of another study: the embedded landscape's, or that of a source.
     """
 
     name: str
@@ -78,24 +81,28 @@ class Planned:
     stages: tuple[str, ...] = ("finetune",)
     starts: Mapping[str, str] = field(default_factory=dict)
     knobs: Mapping[str, Any] = field(default_factory=dict)
-    landscape: bool = False
+    elsewhere: bool = False
 
 
-def planned(kind: str, modalities: Sequence[str], epochs: int, pretrained: bool = False) -> dict[str, Planned]:
+def planned(
+    kind: str, modalities: Sequence[str], epochs: int, pretrained: bool = False, source: bool = False
+) -> dict[str, Planned]:
     """Return the runs of a study by name.
 
     Args:
         kind: two_stage or transfer.
         modalities: names, the primary one first.
         epochs: of the second stage, see `two_stage`.
-        pretrained: whether branches have weights to start from, see `transfer`.
+        pretrained, source: see `transfer`.
 
     Raises:
-        ConfigError: another kind.
+        ConfigError: another kind, or a source that it has no use for.
     """
     if kind not in ("two_stage", "transfer"):
         raise ConfigError(f"kind {kind!r}: choose one of two_stage, transfer")
-    return two_stage(modalities, epochs) if kind == "two_stage" else transfer(modalities, pretrained)
+    if source and kind != "transfer":
+        raise ConfigError(f"a source is for kind transfer, not for {kind}: leave it out, or choose kind=transfer")
+    return two_stage(modalities, epochs) if kind == "two_stage" else transfer(modalities, pretrained, source)
 
 
 def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
@@ -126,15 +133,17 @@ def two_stage(modalities: Sequence[str], epochs: int = 2) -> dict[str, Planned]:
             runs.append(Planned(name, every, RESIDUAL, starts=alone, knobs=knobs))
         runs.append(Planned("decision", every, "decision", (), {m: f"{m}_continued" for m in every}))
     runs.append(Planned("trees", every, "trees", knobs={"pretrained": False}))
+    runs += _with_trees(every)
     return {run.name: run for run in runs}
 
 
-def transfer(modalities: Sequence[str], pretrained: bool = False) -> dict[str, Planned]:
+def transfer(modalities: Sequence[str], pretrained: bool = False, source: bool = False) -> dict[str, Planned]:
     """Return the runs of a transfer study by name; with one modality, those of the primary one alone.
 
     Args:
         modalities: names, the primary one first.
         pretrained: runs start from ImageNet weights and not from the landscape's; those from scratch have none.
+        source: they start from the primary run of another set of chips, whose study is a transfer, too.
     """
     every, primary = tuple(modalities), modalities[0]
     starts = {primary: f"{primary}_continued"}
@@ -143,13 +152,20 @@ def transfer(modalities: Sequence[str], pretrained: bool = False) -> dict[str, P
     runs = []
     for name, start in starts.items():
         read, fusion = ((primary,), "data") if name == primary else (every, name)
-        given = {} if pretrained else {"all": start}
-        runs.append(Planned(name, read, fusion, ("transfer",), given, landscape=not pretrained))
+        given = {primary: primary} if source else {} if pretrained else {"all": start}
+        runs.append(Planned(name, read, fusion, ("transfer",), given, elsewhere=bool(given)))
         if name in (primary, "data"):
-            none = {"pretrained": False}
-            runs.append(Planned(f"{name}_scratch", read, fusion, ("transfer",), knobs=none if pretrained else {}))
+            knobs = {"pretrained": False} if pretrained and not source else {}
+            ending = "imagenet" if pretrained and source else "scratch"
+            runs.append(Planned(f"{name}_{ending}", read, fusion, ("transfer",), knobs=knobs))
     runs.append(Planned("trees", every, "trees", ("transfer",), knobs={"pretrained": False}))
+    runs += _with_trees(every)
     return {run.name: run for run in runs}
+
+
+def _with_trees(every: tuple[str, ...]) -> list[Planned]:
+    """What is asked of an ensemble: whether the stack knows something that trees do not; none with one modality."""
+    return [Planned("data_trees", every, "ensemble", (), {"data": "data", "trees": "trees"})] * (len(every) > 1)
 
 
 def needed(plan: Mapping[str, Planned], names: Iterable[str]) -> list[str]:
@@ -166,5 +182,5 @@ def needed(plan: Mapping[str, Planned], names: Iterable[str]) -> list[str]:
             raise ConfigError(f"no run {name!r}: choose one of {', '.join(plan)}")
         if name not in wanted:
             wanted.add(name)
-            waiting += [] if plan[name].landscape else plan[name].starts.values()
+            waiting += [] if plan[name].elsewhere else plan[name].starts.values()
     return [name for name in plan if name in wanted]

@@ -32,6 +32,10 @@ STUDIES = {
     f"ten times the epochs (`PROFILE=overnight`). {OLDER}",
     "maxar_rgb": "`maxar_rgb`, 4 m, true colour alone; all test chips are one site, "
     f"so intervals are over chips instead. {OLDER}",
+    "gpu/sentinel_rts": "`sentinel_rts`, five folds by site group, 225 steps of eight crops on an H200. `data` starts "
+    "from the 4 m chips' run below, `data_imagenet` from ImageNet weights; `data_trees` are `data` and `trees` joined.",
+    "gpu/maxar_rgb": "`maxar_rgb`, true colour, one of five folds by look-alike ground, 476 steps of eight crops from "
+    "ImageNet weights: what `data` above starts from.",
 }  # fmt: skip
 #: How a judged map is introduced -> its table in `results/`.
 MAPS = {
@@ -44,12 +48,14 @@ MAPS = {
 SHOWN = {
     "true colour alone": ("rgb_continued", "rgb"), "stacked bands": ("data",), "concatenation": ("concat_conv",),
     "residual attention": ("residual_cross_attention",), "boosted trees on pixels": ("trees",),
+    "stacked bands and trees joined": ("data_trees",),
 }  # fmt: skip
 #: A column of the README's table -> the table it is read from, and the score.
 COLUMNS = {
     "landscape, `make reproduce`: AP50": ("quick/tables/04_comparison.csv", "AP50"),
     "landscape, `make study`: AP50": ("study/tables/models.csv", "AP50"),
-    "Sentinel-2, five folds: AP25": ("sentinel_rts/tables/models.csv", "AP25"),
+    "Sentinel-2, five folds, GPU: AP25": ("gpu/sentinel_rts/tables/models.csv", "AP25"),
+    "the same: AP50": ("gpu/sentinel_rts/tables/models.csv", "AP50"),
 }
 BEGIN, END = "<!-- results: begin, written by `make figures` -->", "<!-- results: end -->"
 
@@ -123,13 +129,13 @@ def study_section(tables: Path, title: str) -> str:
         "ECE before, after",
     ]
     parts = [said, as_markdown(head, rows)]
-    for metric in ["AP50", *(["AP25"] if faint else [])]:
+    for metric in ["AP50", *(["AP25"] if faint else [])] * (len(gains) > 0):
         parts += [
             f"Differences of {metric}, paired, on the seeds that both models have:",
             _gains(models, gains, metric),
         ]
-    if "train_macs" in models:
-        parts += ["On equal terms (differences between models of one group speak of what they do).", _terms(models)]
+    if "train_macs" in models and (terms := _terms(models)):
+        parts += ["On equal terms (differences between models of one group speak of what they do).", terms]
     if (tables / "attention.csv").exists():
         parts += ["Trained models with their attention switched off:", _attention(tables)]
         parts += ["How much attention adds, as a share of the primary map's size:", _added(tables)]
@@ -178,6 +184,10 @@ def _study(results: Path, name: str) -> str:
     return study_section(results / name / "tables", STUDIES[name])
 
 
+def _gpu(results: Path) -> str:
+    return "\n\n".join(_study(results, f"gpu/{name}") for name in ("sentinel_rts", "maxar_rgb"))
+
+
 #: File from the root of the repository -> what is written between its marks, from the folder `results/`.
 PAGES: dict[str, Callable[[Path], str]] = {
     "README.md": summary,
@@ -186,6 +196,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "docs/results/sentinel.md": partial(_study, name="sentinel_rts"),
     "docs/results/sentinel_long.md": partial(_study, name="sentinel_overnight"),
     "docs/results/maxar.md": partial(_study, name="maxar_rgb"),
+    "docs/results/gpu.md": _gpu,
     "docs/results/maps.md": maps_section,
     "docs/challenge.md": challenge_section,
     "docs/speed.md": speed_section,

@@ -82,7 +82,7 @@ def draw_all(out: str | Path) -> list[Path]:
 
 def redraw_results() -> None:
     """Redraw all results of record and rewrite the tables of README and docs from theirs. Raises as `draw_chart`."""
-    for folder in sorted(p.parent for p in (ROOT / "results").glob("*/tables")):
+    for folder in sorted(p.parent for p in (ROOT / "results").rglob("tables")):
         print(f"{folder.relative_to(ROOT)}: {len(draw_all(folder))} figures")
         refresh(folder)
     rewrite_pages()

@@ -22,20 +22,20 @@ _MARK = "metadata/band_names.json"
 
 
 def prepare(
-    release: str | Path, out: str | Path, val: float = 0.15, test: float = 0.2, seed: int = 0
+    release: str | Path, out: str | Path, val: float = 0.15, test: float = 0.2, seed: int = 0, category: str = ""
 ) -> tuple[Path, pd.DataFrame, int]:
     """Check a release and write its split into a new folder, whole or not at all.
 
     Args:
         release: the ZIP, or a folder; either may hold the release in a folder of its own.
         out: folder to make; it must not exist, or be empty.
-        val, test, seed: as for `rtslib.data.splits.split_by_group`.
+        val, test, seed: as for `rtslib.data.splits.split_by_group`; category: as for `rtslib.data.opening.open_chips`.
 
     Returns:
         The folder of the chips; the split; how many test chips of the release show ground of training chips.
 
     Raises:
-        ConfigError: a share is out of range.
+        ConfigError: a share is out of range, or there is no such category.
         DataError: the release is none, or is damaged anywhere, or all its chips show one ground.
         OutputError: `out` holds something, cannot be written, or has not the room.
     """
@@ -45,7 +45,7 @@ def prepare(
         if unpacked:
             _unpack(release, part / DATA)
         root = _root(part / DATA if unpacked else release, release)
-        chipset = open_chips(root)
+        chipset = open_chips(root, category)
         pairs = lookalike_pairs(chipset)
         split = split_by_group(with_groups(chipset, lookalikes(chipset, pairs)), val, test, seed)
         save_split(split, part / SPLIT)

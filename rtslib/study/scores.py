@@ -103,9 +103,10 @@ def curve_table(runs: Sequence[StudyRun], side: str = "test") -> pd.DataFrame:
 
 
 def log_table(runs: Sequence[StudyRun]) -> pd.DataFrame:
-    """Return the training logs of runs: model, epoch (from 0), loss, and val_AP50 where it was validated; trees, which
-    have no epochs, are left out."""
-    logs = {run.name: run.made.folder / "log.csv" for run in runs if run.planned.fusion != "trees"}
+    """Return the training logs of runs: model, epoch (from 0), loss, and val_AP50 where it was validated; those
+    without epochs, trees and what is joined, are left out."""
+    trained = [run for run in runs if run.planned.stages and run.planned.fusion != "trees"]
+    logs = {run.name: run.made.folder / "log.csv" for run in trained}
     parts = [pd.read_csv(log).assign(model=name) for name, log in logs.items()]
     table = pd.concat(parts, ignore_index=True)
     return table[[c for c in ("model", "epoch", "loss", "val_AP50") if c in table]]

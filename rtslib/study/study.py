@@ -28,6 +28,7 @@ from rtslib.study.grouping import grouped
 from rtslib.study.plan import ATTENDING, TRIED_SEEDS, TRIED_WITHOUT, Planned, planned
 from rtslib.study.profiles import in_epochs, place, settings
 from rtslib.synthetic.chips import kept_challenge
+from rtslib.training.ensembling import ensemble_recipe
 from rtslib.training.join import joined_recipe
 from rtslib.training.prediction import predict
 from rtslib.training.runs import Recipe, Run
@@ -36,6 +37,8 @@ from rtslib.training.weights import load_onto_device
 
 #: Folds of cross-validation.
 FOLDS = 5
+#: Which of them a source is not trained on, so that its own scores tell what it is worth.
+SOURCE_FOLD = 0
 #: Parts of test chips that each secondary modality is hidden from; see `rtslib.data.missing`.
 HIDDEN_PARTS = PARTS[:2]
 
@@ -55,6 +58,8 @@ class Study:
         seed: of landscape, split and folds.
         kind: two_stage or transfer (`rtslib.study.plan`).
         fold: in cross-validation by group, 0 to `FOLDS` - 1; None: one split.
+        source: of a transfer, folder of the chips whose primary run it starts from, trained on all but fold
+            `SOURCE_FOLD` of these; empty: ImageNet weights or the landscape's runs (`rtslib.study.plan`).
 
     Raises (when it is opened):
         DataError: the folder breaks its layout's rules, or has too few groups to split.
@@ -66,6 +71,7 @@ class Study:
     seed: int = 0
     kind: str = "two_stage"
     fold: int | None = None
+    source: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -101,11 +107,14 @@ class Study:
     def plan(self) -> dict[str, Planned]:
         """Name -> run, each after those it starts from."""
         pretrained = self.kind == "transfer" and self.knobs("transfer").pretrained
-        return planned(self.kind, tuple(self.chipset.modalities()), self.knobs("finetune").epochs, pretrained)
+        names = tuple(self.chipset.modalities())
+        return planned(self.kind, names, self.knobs("finetune").epochs, pretrained, bool(self.source))
 
     @property
-    def landscape(self) -> "Study":
-        """The study of the embedded landscape whose runs a transfer starts from."""
+    def origin(self) -> "Study":
+        """The study whose runs a transfer starts from: that of its source, else that of the embedded landscape."""
+        if self.source:
+            return Study(self.source, self.profile, self.seed, "transfer", SOURCE_FOLD)
         return Study(profile=self.settings.get("landscape", self.profile))
 
     @property
@@ -193,12 +202,13 @@ class StudyRun:
         study = self.study
         name = f"split{study.seed}" + ("" if study.fold is None else f"-fold{study.fold}") + f"-seed{self.seed}"
         name += "" if study.kind == "two_stage" else f"-{study.kind}"
+        name += f"-from-{Path(study.source).name}" if study.source else ""
         return Run(place(study.data, study.profile) / "models" / name / self.name)
 
     @property
     def starts(self) -> dict[str, "StudyRun"]:
         """Modality (or `all`) -> the run that its weights come from."""
-        source = self.study.landscape if self.planned.landscape else self.study
+        source = self.study.origin if self.planned.elsewhere else self.study
         return {part: StudyRun(source, name, self.seed) for part, name in self.planned.starts.items()}
 
     @property
@@ -208,6 +218,8 @@ class StudyRun:
         start = {part: source.made for part, source in self.starts.items()}
         if planned.fusion == "decision":
             return joined_recipe(start, study.chipset, study.split)
+        if planned.fusion == "ensemble":
+            return ensemble_recipe(start, study.chipset, study.split)
         modalities = {m: list(b) for m, b in study.chipset.modalities().items() if m in planned.modalities}
         stages = [study.knobs(stage, seed=self.seed, modalities=modalities) for stage in planned.stages]
         epochs = sum(c.epochs for c in stages)  # those of all its stages, with the knobs of the last
@@ -215,12 +227,12 @@ class StudyRun:
         return Recipe(config, study.chipset, study.split, start)
 
     def make(self, progress: bool = True) -> "StudyRun":
-        """Train it, or recognise it as finished; those it starts from are made first, but for the landscape's.
+        """Train it, or recognise it as finished; those it starts from are made first, but for those of another study.
 
         Raises:
             DataError, TrainingError, WeightsError, OutputError: as `rtslib.training.trainer.train`.
         """
-        if not self.planned.landscape:
+        if not self.planned.elsewhere:
             for source in self.starts.values():
                 source.make(progress)
         obtain(self.recipe, self.made, progress)

@@ -23,7 +23,7 @@ from rtslib.study.study import FOLDS, Study, StudyRun
 from rtslib.training.steptime import run_seconds
 
 #: Models that others are compared with, where the study has them: (two_stage, transfer).
-REFERENCES = {"two_stage": ("data", "rgb_continued", RESIDUAL), "transfer": ("data", "rgb")}
+REFERENCES = {"two_stage": ("data", "rgb_continued", RESIDUAL, "trees"), "transfer": ("data", "rgb", "trees")}
 #: Columns of `runs.csv` that `models.csv` has the means of.
 AVERAGED = ("AP", "AP25", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR", "F1", "boundary_iou",
             "temperature", "shift", "ECE_before", "ECE_after", "seconds", "seconds_per_step",

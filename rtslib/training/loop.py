@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import lightning as L
 import numpy as np
@@ -79,6 +79,13 @@ class Lit(L.LightningModule):
         optimizer = torch.optim.AdamW(parameter_groups(self.model), lr=c.lr, weight_decay=c.weight_decay, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self.steps, c.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of all gradients: Lightning refuses fused optimisers in mixed precision, for the sake of scaled
+        gradients, which bf16 has none of."""
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val or float("inf"))
 
     def on_train_epoch_start(self) -> None:
         """Freeze the backbones in the first `freeze_epochs`, without stochastic depth; then let them train.
@@ -149,17 +156,25 @@ def averaging_decay(config: Config, steps: int) -> float:
 
 
 class EpochLog(Callback):
-    """`log.csv`: one row an epoch with its number, seconds, learning rate and every logged mean.
+    """`log.csv`: one row an epoch with its number, seconds of training alone, learning rate and every logged mean.
 
     The file is written whole after each epoch; resuming keeps the rows of finished epochs.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.started = path, 0.0
+        self.path, self.started, self.stopped = path, 0.0, 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Start the clock."""
         self.started = time.monotonic()
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Stop the clock."""
+        self.stopped = time.monotonic()
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Let it run on."""
+        self.started += time.monotonic() - self.stopped
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Rewrite the table with this epoch's row at its end."""
@@ -177,12 +192,27 @@ class EpochLog(Callback):
 
 
 class EpochLines(Callback):
-    """A line an epoch on stderr, for logs."""
+    """A line an epoch: the run's name, the loss and, where it was validated, AP50; for logs and executed notebooks."""
+
+    def __init__(self, name: str, to: TextIO) -> None:
+        self.name, self.to = name, to
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Say where the training is."""
-        done, loss = trainer.current_epoch + 1, float(trainer.callback_metrics["loss"])
-        print(f"epoch {done} of {trainer.max_epochs}: loss {loss:.3f}", file=sys.stderr, flush=True)
+        done, means = trainer.current_epoch + 1, trainer.callback_metrics
+        validated = "val_AP50" in means and done % trainer.check_val_every_n_epoch == 0
+        seen = f", AP50 {means['val_AP50']:.3f} on validation chips" if validated else ""
+        line = f"{self.name}, epoch {done} of {trainer.max_epochs}: loss {means['loss']:.3f}{seen}"
+        print(line, file=self.to, flush=True)
+
+
+def shown_by(name: str) -> list[Callback]:
+    """Return what shows a run's progress: on a terminal a bar, in a file a line an epoch, as a bar would write one a
+    step; in a notebook both, as its executed copy keeps the lines alone."""
+    notebook = "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+    bar: list[Callback] = [TQDMProgressBar()] if notebook or sys.stderr.isatty() else []
+    lines: list[Callback] = [EpochLines(name, sys.stdout if notebook else sys.stderr)] if notebook or not bar else []
+    return bar + lines
 
 
 class LastCheckpoint(Callback):
@@ -204,7 +234,7 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
         model: in training mode; `model.config` holds the knobs.
         chipset: opened data; chips: side -> those of it.
         out: folder of log and checkpoint.
-        progress: show a progress bar, or a line an epoch where stderr is a file.
+        progress: show it, as `shown_by` says.
 
     Returns:
         The number of optimiser steps.
@@ -215,10 +245,7 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
     callbacks: list[Callback] = [EpochLog(out / "log.csv"), LastCheckpoint(out / "last.ckpt")]
     if config.ema:
         callbacks.insert(0, EMAWeightAveraging(decay=averaging_decay(config, steps)))
-    notebook = "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
-    shown = notebook or sys.stderr.isatty()  # a bar in a file is a line a step
-    if progress:
-        callbacks.append(TQDMProgressBar() if shown else EpochLines())
+    callbacks += shown_by(out.name) if progress else []
     precision: Any = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
@@ -234,7 +261,7 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
         trainer = L.Trainer(
             default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,
             gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
-            enable_progress_bar=progress and shown, enable_model_summary=False,
+            enable_progress_bar=any(isinstance(c, TQDMProgressBar) for c in callbacks), enable_model_summary=False,
             check_val_every_n_epoch=config.val_every or 1, num_sanity_val_steps=0, log_every_n_steps=1,
             deterministic=False,
         )  # fmt: skip

@@ -22,6 +22,7 @@ from rtslib.models.tta import turned
 from rtslib.training.beginning import begun, prepared
 from rtslib.training.calibrating import calibrated
 from rtslib.training.code import code_hash
+from rtslib.training.ensembling import assemble
 from rtslib.training.join import join
 from rtslib.training.logs import read_log
 from rtslib.training.memory import peak_mib, reset_peak
@@ -75,7 +76,10 @@ def obtain(recipe: Recipe, run: Run, progress: bool = True) -> Run:
         what = "code" if same_key else "config, data, split or initial weights"
         kept = run.move_aside()
         print(f"{run.name}: {what} changed since it was trained; kept as {kept.name}, trained anew")
-    return join(recipe, run) if recipe.config.fusion == "decision" else train_recipe(recipe, run, True, progress)
+    ways = {"decision": join, "ensemble": assemble}
+    if (way := ways.get(recipe.config.fusion)) is not None:
+        return way(recipe, run)
+    return train_recipe(recipe, run, True, progress)
 
 
 def is_obtained(recipe: Recipe, run: Run) -> bool:

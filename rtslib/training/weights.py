@@ -78,9 +78,11 @@ def best_device() -> str:
 def initialise(model: Model, init: Mapping[str, Run]) -> None:
     """Start a model from finished runs. Normalisation stays the model's own.
 
-    Two ways:
+    Three ways:
     - `{"all": run}`: every weight of a run of the same make (modalities, fusion, sizes), as when a model
       trained on the embedded landscape goes on on real chips;
+    - `{primary: unimodal run}` for a model that stacks all bands (`data`): every weight of the run, and kernels of 0
+      for the bands that it did not see, so that the model starts as exactly that one (`stacked_from`);
     - `{modality: unimodal run, ...}`: the second stage of two-stage training (Li et al. 2025). Each branch
       takes its run's backbone; pyramid, proposals and heads come from the primary modality's run, so that a
       residual fusion starts as exactly that model. A `Decision` takes the runs whole, with their calibrations.
@@ -105,6 +107,9 @@ def initialise(model: Model, init: Mapping[str, Run]) -> None:
         return
     if config.primary not in init:
         raise WeightsError(f"initial weights for {sorted(init)}, but none for the primary modality {config.primary!r}")
+    if config.fusion == "data" and len(config.modalities) > 1 and set(init) == {config.primary}:
+        fit_weights(model, own | stacked_from(config, init[config.primary], own), init[config.primary])
+        return
     for modality, run in init.items():
         if modality not in model.backbones:
             raise WeightsError(f"no branch {modality!r} to start from {run}: this model has {list(model.backbones)}")
@@ -123,6 +128,37 @@ def initialise(model: Model, init: Mapping[str, Run]) -> None:
         own = common_weights(model)
         kept = {k: v for k, v in own.items() if not k.startswith(tuple(parts))}
         fit_weights(model, kept | start, run)
+
+
+def stacked_from(config: Config, run: Run, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a unimodal run's weights for a model whose one branch reads the bands of all modalities, stacked.
+
+    A convolution that sees more bands here gets kernels of 0 for the others: bands it has learnt nothing of add nothing
+    at first, as other branches add nothing at the start of a residual fusion. Differs from inflating by repetition
+    (Carreira and Zisserman 2017, arXiv 1705.07750), as bands are not one more of the same.
+
+    Args:
+        config: of the model; its primary modality is what the run reads.
+        run: finished, of the same backbone and heads.
+        own: the model's weights under the default engine's names.
+
+    Raises:
+        WeightsError: the run reads other bands, or its weights are missing.
+    """
+    primary, theirs = config.primary, run.config
+    if theirs.modalities != {primary: config.modalities[primary]}:
+        raise WeightsError(f"{run} was trained on {theirs.modalities}, needed is {primary!r} alone, same bands")
+    out = {}
+    for name, tensor in load_weights(run.weights).items():
+        if name in (f"mean_{primary}", f"std_{primary}"):
+            continue
+        key = name.replace(f"backbones.{primary}.", "backbones.data.", 1)
+        if key in own and tensor.ndim == 4 and own[key].shape[1] > tensor.shape[1]:  # primary bands come first
+            tensor = torch.cat(
+                [tensor, tensor.new_zeros(len(tensor), own[key].shape[1] - tensor.shape[1], *tensor.shape[2:])], 1
+            )
+        out[key] = tensor
+    return out
 
 
 def _statistics(config: Config) -> set[str]:

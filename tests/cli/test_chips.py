@@ -1,5 +1,6 @@
 """`chips`: from files of one's own to a set that `info` reads, and one line for each that will not do."""
 
+import shutil
 import warnings
 
 import geopandas as gpd
@@ -51,12 +52,50 @@ GOOD = ("--source", "rgb.tif", "--source", "dem.tif", "--truth", "slumps.gpkg", 
 def test_files_of_several_crss_become_a_set(capsys, files):
     code, said, notes = call(capsys, files, *GOOD, "--where", "year = 2023", "--group-by", "0.16", "--keep-empty", 1)
     assert (code, notes) == (0, [])
-    assert "16 chips, 5 with slumps" in said and "in 13 groups; 5 slumps on them, 4 of these cut" in said
+    assert "16 chips of 16 px, 5 with slumps" in said and "in 13 groups; 5 slumps on them, 4 of these cut" in said
     assert main(["info", str(files / "out")]) == 0
     shown = capsys.readouterr().out
     assert "geotiff" in shown and "terrain (relative_elevation shaded_relief)" in shown and "note" not in shown
     assert (files / "out" / "chips.png").stat().st_size > 10_000
     assert gpd.read_file(files / "out" / "chips.gpkg").crs == UTM
+
+
+def test_a_size_need_not_be_said(capsys, files):
+    """64 px hold one chip of 64 px; borders and units are said before anything is cut."""
+    code, said, notes = call(capsys, files, *GOOD[:-2])
+    assert code == 0 and "1 chips of 64 px" in said and len(notes) == 1 and "site groups: 1" in notes[0]
+
+
+def test_borders_and_units_are_noted(capsys, files):
+    draw = np.random.default_rng(1)
+    rgb = {b: draw.integers(300, 3000, SIDE) for b in ("red", "green", "blue")}
+    for values in rgb.values():
+        values[:, :5] = 0
+    write(files / "numbers.tif", rgb, dtype="uint16")
+    write(files / "nir.tif", {"nir": draw.uniform(0, 0.5, SIDE)})
+    truth = ("--truth", "slumps.gpkg", "--size", 16, "--group-by", "0.16")
+    code, _, notes = call(capsys, files, "--source", "numbers.tif", *truth)
+    assert code == 0 and len(notes) == 2 and "a border of 0" in notes[0] and "--nodata" in notes[0]
+    assert "red,green,blue look like digital numbers" in notes[1] and "--scale red=0.0001 --scale green" in notes[1]
+    shutil.rmtree(files / "out")
+    told = ("--nodata", "0", "--scale", "red,green,blue=1e-4")
+    assert call(capsys, files, "--source", "numbers.tif", *truth, *told)[::2] == (0, [])
+    shutil.rmtree(files / "out")
+    code, _, notes = call(capsys, files, "--source", "numbers.tif", "--source", "nir.tif", *truth, "--nodata", "0")
+    assert code == 0 and notes[0].endswith(
+        "red,green,blue look like digital numbers; nir look like reflectance: NDVI and NDWI take all in one unit, "
+        "such as by --scale nir=1e+04"
+    )
+
+
+def test_a_number_or_source_that_is_a_field_too_is_noted(capsys, files):
+    known = gpd.read_file(files / "slumps.gpkg").assign(source="a", **{"2023": 1})
+    known.to_file(files / "fields.gpkg")
+    for by, what in (("2023", "squares of so many km"), ("source", "images")):
+        args = ("--source", "rgb.tif", "--truth", "fields.gpkg", "--size", 16, "--keep-empty", 0, "--group-by", by)
+        code, _, notes = call(capsys, files, *args)
+        assert code == 0 and f"--group-by {by} makes groups of {what}, though the truth has a field" in notes[0]
+        shutil.rmtree(files / "out")
 
 
 def test_few_groups_and_slumps_off_chips_are_noted(capsys, files):

@@ -368,6 +368,9 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     judged = ["evaluate", "--map", out / "detections.gpkg", "--truth", scene / "truth.gpkg"]
     code, said, _ = call(capsys, *judged, "--json")
     assert code == 0 and json.loads(said)["detections"] == len(got)
+    gpd.read_file(scene / "truth.gpkg").translate(9e5, 0).to_file(tmp_path / "far.gpkg")
+    judged[-1] = tmp_path / "far.gpkg"
+    assert "lies near the map's: is it of this ground?" in call(capsys, *judged)[2][0]
     table = tmp_path / "ledger.csv"
     everything = ["evaluate", "--map", out / "candidates.gpkg", "--truth", scene / "truth.gpkg"]
     assert call(capsys, *everything, "--least", 0.3, "--ledger", table)[0] == 0

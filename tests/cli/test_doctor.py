@@ -1,5 +1,7 @@
 """`doctor`: every kind is known, a line a fact; what cannot be read ends in a line a fault and exit code 2."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from helpers.chip_folders import edit_json, write_coco
 from helpers.maps import CONFIG, Threshold, map_scene, write
 from helpers.models import TINY_KNOBS
 from rtslib.cli.main import main
+from rtslib.data.opening import STOPPED
 from rtslib.files import write_json
 from rtslib.mapping.maps import MANIFEST, PLAN_FILE
 
@@ -44,6 +47,17 @@ def test_one_that_cannot_be_read_does_not_hide_the_others(capsys, mapped, tmp_pa
     code, out, err = doctor(capsys, tmp_path / "nothing", mapped / "map", tmp_path)
     assert code == 2 and len(err) == 2 and all(line.startswith("error: ") for line in err)
     assert "no such file or folder" in err[0] and "no known kind" in err[1] and out[0] == str(mapped / "map")
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a device")
+def test_a_device_is_neither_file_nor_folder(capsys):
+    assert doctor(capsys, "/dev/null")[2][0].startswith("error: /dev/null: found neither a file nor a folder")
+
+
+def test_chips_whose_cutting_was_stopped(capsys, tmp_path):
+    write_json(tmp_path / STOPPED, {})
+    code, _, err = doctor(capsys, tmp_path)
+    assert code == 2 and "chips whose cutting was stopped" in err[0] and "--resume" in err[0]
 
 
 def test_faults_are_lines(capsys, tmp_path):

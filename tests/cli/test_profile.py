@@ -3,10 +3,13 @@
 import math
 import sys
 
+import numpy as np
 import pytest
+from affine import Affine
 
 import rtslib
 import rtslib.training.trainer as trainer
+from helpers.regions import write
 from rtslib.cli.main import main
 from rtslib.config import PROFILES
 from rtslib.training.runs import Run
@@ -36,6 +39,22 @@ def test_a_profile_is_one_training_from_start_to_end(data, asked, tmp_path):
     steps = config.epochs * math.ceil(trained / config.batch_size)
     assert split is None and steps == pytest.approx(wanted["steps"], rel=0.5)
     assert list(config.modalities) == ["rgb", "spectral", "terrain"]
+
+
+@pytest.mark.parametrize(("side", "scale", "crop"), [(5, 3.0, 64), (15, 2.0, 96), (40, 1.0, 192)])
+def test_rasters_are_enlarged_as_their_slumps_need(asked, tmp_path, side, scale, crop):
+    """Two groups of one chip with one slump of side x side px; what an option says stays."""
+    for k in range(2):
+        at = Affine(4, 0, 500_000 + 400 * k, 0, -4, 7_700_000)
+        labels = np.zeros((64, 64), np.uint8)
+        labels[4 : 4 + side, 4 : 4 + side] = 1
+        for folder, bands in (("rgb", dict.fromkeys(("red", "green", "blue"), labels + 1)), ("mask", {"-": labels})):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            write(tmp_path / "set" / folder / f"{k}.tif", bands, at=at, dtype="uint8")
+    (tmp_path / "set" / "chips.csv").write_text("chip,group\n0,a\n1,b\n")
+    args = ["train", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "run"), "--profile", "quick"]
+    assert main(args) == 0 and main([*args, "--set", "scale=2.5", "--set", "crop=32"]) == 0
+    assert [(config.scale, config.crop) for config, _ in asked] == [(scale, crop), (2.5, 32)]
 
 
 def test_knobs_win_over_a_profile(data, asked, tmp_path):

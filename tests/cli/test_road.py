@@ -44,7 +44,7 @@ def test_totals_are_said_where_the_ledger_tells_no_area(tmp_path):
     said = {"ground_count": 9, "ground_count_low": 4, "ground_count_high": 20, "recall": 0.4, "ground_area_m2": None,
             "ground_area_low": None, "ground_area_high": None}  # fmt: skip
     (tmp_path / "totals.json").write_text(json.dumps(said))
-    assert _totals(tmp_path).endswith("there are 9 (95 %: 4 to 20), of an area that a ledger of chips does not tell")
+    assert _totals(tmp_path).endswith("there are 9 (95 %: 4 to 20); how large they are together, chips do not tell")
     known = {"ground_area_m2": 50_000, "ground_area_low": 20_000, "ground_area_high": 90_000}
     (tmp_path / "totals.json").write_text(json.dumps(said | known))
     assert _totals(tmp_path).endswith("there are 9 (95 %: 4 to 20), 5.00 ha (2.00 to 9.00)")

@@ -54,6 +54,19 @@ def test_the_outline_holds_the_whole_grid():
     assert outline(grid).buffer(1e-3).covers(shapely.multipoints(np.column_stack([lon, lat])))
 
 
+@pytest.mark.parametrize("pixel", [5000, 1e9])
+def test_pixels_larger_than_the_area_are_refused(tmp_path, pixel):
+    path = area(tmp_path, (500_003, 7_700_000, 500_057, 7_700_061), crs="EPSG:32608")
+    with pytest.raises(ConfigError, match="makes one pixel of all of .*: take smaller pixels"):
+        grid_over(path, "EPSG:32608", pixel)
+
+
+def test_a_grid_that_leaves_the_globe_is_refused():
+    grid = Grid(rasterio.CRS.from_epsg(32608), Affine(1e9, 0, 0, 0, -1e9, 1e9), 1, 1)
+    with pytest.raises(DataError, match="a corner that has no place on the globe"):
+        outline(grid)
+
+
 def test_a_pole_is_refused():
     grid = Grid(rasterio.CRS.from_epsg(3413), Affine(1000, 0, -100_000, 0, -1000, 100_000), 200, 200)
     with pytest.raises(DataError, match="a pole in it"):

@@ -1,6 +1,8 @@
 """Cutting: rasters of known values and square slumps become the chips that one would draw by hand."""
 
 import json
+import resource
+import signal
 import subprocess
 import sys
 
@@ -16,6 +18,7 @@ from shapely import box
 from helpers.regions import AT, UTM, write
 from rtslib.data.cutting.cutter import cut_chips
 from rtslib.data.cutting.request import Options, Request, read_known
+from rtslib.data.cutting.sizes import with_size
 from rtslib.data.masks import decode
 from rtslib.data.opening import open_chips
 from rtslib.data.region import open_region
@@ -141,11 +144,44 @@ def test_sites_are_squares_fields_or_images(rasters, tmp_path):
     assert groups[""]["r000048c000048"] == "square-000-000" != groups[""]["r000064c000048"]
 
 
-def test_a_slump_on_two_sites_makes_them_one(rasters, tmp_path):
-    cut(rasters, truth(square(20, 60, 8, 8)), tmp_path / "out", Options(size=16, keep_empty=1))
+def test_a_slump_on_two_squares_moves_a_chip_and_one_on_two_named_sites_joins_them(rasters, tmp_path):
+    known = truth(square(20, 60, 8, 8), square(100, 100, 5, 5), site=["b", "a"])
+    cut(rasters, known, tmp_path / "out", Options(size=16, keep_empty=1))
     groups = table(tmp_path / "out")["group"]
     assert groups["r000016c000048"] == groups["r000016c000064"] == groups["r000000c000000"] == "square-000-000"
-    assert groups.nunique() == 5
+    assert groups["r000000c000064"] == "square-000-001" and groups.nunique() == 6
+    both = truth(*known.geometry, square(20, 50, 5, 5), site=["b", "a", "a"])  # on a chip with a slump of the other
+    cut(rasters, both, tmp_path / "by", Options(size=16, keep_empty=1, group_by="site"))
+    assert table(tmp_path / "by")["group"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "slump", "size", "site"),
+    [(64, 6, 64, 4), (200, 6, 64, 1), (600, 6, 64, 4), (1500, 6, 128, 4), (3000, 6, 256, 4), (600, 300, 256, 4)],
+)
+def test_chips_are_as_large_as_leaves_enough_groups(tmp_path, side, slump, size, site):
+    """Small slumps at every 48th pixel, or one large one, of which there is one group in any way."""
+    rgb = write(tmp_path / "rgb.tif", {"red": np.ones((side, side))}, dtype="uint8")
+    every = range(20, side - 20, 48) if slump < 48 else [(side - slump) // 2]
+    known = truth(*(square(r, c, slump, slump) for r in every for c in every))
+    request = with_size(Request(open_region([rgb]), known, Options()))
+    assert (request.options.size, request.options.chips_a_site) == (size, site)
+    if side == 200:
+        assert cut_chips(request, tmp_path / "out")["groups"] == 9
+
+
+def test_a_size_that_was_not_asked_for_can_be_refused(tmp_path):
+    small, large = (
+        write(tmp_path / f"{n}.tif", {"red": np.ones((n, n))}, dtype="uint8", crs=crs, at=at)
+        for n, crs, at in ((60, UTM, AT), (128, "EPSG:4326", Affine(1e-4, 0, -134, 0, -1e-4, 69)))
+    )
+    known = truth(square(4, 4, 8, 8))
+    with pytest.raises(DataError, match=r"60 x 60 px, less than a chip of 64 px a side.*--size"):
+        with_size(Request(open_region([small]), known, Options()))
+    with pytest.raises(ConfigError, match="overlap=200: chips are at most 128 px here"):
+        with_size(Request(open_region([large]), known, Options(overlap=200)))
+    with pytest.raises(ConfigError, match="are no metres"):
+        with_size(Request(open_region([large]), known.to_crs("EPSG:4326"), Options(group_by="1")))
 
 
 def test_chips_of_a_vrt_know_their_image_and_its_date(tmp_path):
@@ -218,7 +254,7 @@ def test_a_stopped_cut_goes_on_and_is_the_same(rasters, tmp_path):
     cut(rasters, known, tmp_path / "whole")
     with pytest.raises(Stopped):
         cut(rasters, known, stopped, progress=stop_at(3))
-    with pytest.raises(DataError, match="none of the known layouts"):
+    with pytest.raises(DataError, match=r"chips whose cutting was stopped, .*--resume"):
         open_chips(stopped)
     with open(stopped / "rows.jsonl", "a") as file:
         file.write('{"chip": "r0000')  # killed while writing
@@ -280,9 +316,28 @@ def test_chips_without_end_are_counted_before_they_are_laid(rasters, tmp_path):
 
 def test_rasters_without_a_value_leave_nothing(tmp_path):
     rgb = write(tmp_path / "rgb.tif", {b: np.zeros(SIDE) for b in ("red", "green", "blue")}, dtype="uint8", nodata=0)
-    with pytest.raises(DataError, match="no chip with data"):
+    with pytest.raises(DataError, match=r"no chip, but 18 places without data"):
         cut([rgb], truth(square(2, 2, 5, 5)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit of file size")
+def test_a_full_disk_is_said_and_leaves_no_broken_chip(rasters, tmp_path):
+    """Files larger than 9,000 bytes cannot be written; GDAL would say nothing of it."""
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*r000000c000000\.tif: File too large"):
+            cut(rasters, truth(square(4, 4, 8, 8)), tmp_path / "out", Options(size=64))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not (tmp_path / "out").exists()
+
+
+def test_slumps_too_small_for_the_pixels_are_said(rasters, tmp_path):
+    with pytest.raises(DataError, match="no chip, but 2 places with pieces of slumps under 10 px alone"):
+        cut(rasters, truth(square(4, 4, 3, 3), square(40, 40, 2, 3)), tmp_path / "out", Options(size=16, keep_empty=0))
 
 
 def test_the_truth_is_read_once_a_slump_and_of_one_layer(tmp_path):

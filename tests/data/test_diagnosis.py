@@ -10,6 +10,7 @@ import rasterio.shutil
 import shapely
 from affine import Affine
 from PIL import Image
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
 from helpers.chip_folders import edit_json, write_challenge, write_coco
@@ -105,6 +106,29 @@ def test_odd_rasters(tmp_path, case):
     assert found.faults == [] and found.uses
 
 
+def test_what_no_command_takes_has_no_use(tmp_path):
+    """The same doors as the commands have: what they refuse is not recommended to them."""
+    flipped = raster(tmp_path / "a.tif", noise(), ("red",), at=Affine(3, 0, 5e5, 0, 3, 7.7e6))
+    assert diagnose_file(flipped).uses == ["none before it is north up"]
+    unreal = raster(tmp_path / "b.tif", noise(), ("red",), dtype="complex64")
+    assert diagnose_file(unreal).uses == ["none before its numbers are real"]
+    points = raster(tmp_path / "c.tif", noise(), ("red",), crs=None, at=Affine.identity())
+    with rasterio.open(points, "r+") as file:
+        file.gcps = [GroundControlPoint(0, k, 3.0 * k, 0.0) for k in range(4)], rasterio.CRS.from_string(UTM)
+    said(diagnose_file(points).odd, "ground control points in place of a grid: warp it")
+    square = gpd.GeoSeries([SQUARE], crs=UTM).to_crs("EPSG:4326")[0]
+    swapped = shapely.transform(square, lambda p: p[:, ::-1])
+    for k, shapes in enumerate(([swapped], [square, None])):
+        (use,) = diagnose_file(vector(tmp_path / f"{k}.gpkg", *shapes, crs="EPSG:4326")).uses
+        assert "none, as" in use and "chips" not in use
+
+
+def test_numbers_without_end_are_no_trouble(tmp_path, recwarn):
+    found = diagnose_file(raster(tmp_path / "a.tif", corner(noise(), np.inf), ("elevation",), dtype="float32"))
+    said(found.odd, "possible are -500 to 9000")
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
 @pytest.mark.parametrize(
     ("name", "guess"), [("B04", "red"), ("Near-Infrared", "nir"), ("Red", "red"), ("DEM", "elevation")]
 )
@@ -112,6 +136,14 @@ def test_names_of_others_are_guesses(tmp_path, name, guess):
     found = diagnose_file(raster(tmp_path / "a.tif", noise(), (name,)))
     said(found.facts, f"band 1: {guess}?, described as {name!r}")
     said(found.uses, f"a.tif={guess} if its bands are these")
+
+
+def test_what_is_to_be_typed_can_be_typed(tmp_path):
+    path = raster(tmp_path / "my mosaic (1).tif", corner(noise(3), 0), ("red", "green", "blue"))
+    found = diagnose_file(path)
+    said(found.uses, f"--source '{path}'")
+    said(found.odd, f"--nodata '{path}=0'")
+    said(diagnose_file(raster(path, noise(2))).uses, f"--source '{path}=BAND,BAND'")
 
 
 def test_bands_without_names_have_to_be_named(tmp_path):

@@ -1,7 +1,10 @@
 """Layout (c), folders of co-registered GeoTIFFs: what is read, and every breach."""
 
+import json
 import pickle
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from rtslib.data.masks import decode
 from rtslib.data.opening import open_chips
 from rtslib.errors import DataError
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (24, 30)
 
 
@@ -135,6 +139,37 @@ def test_files_not_listed_are_noted(folder):
     notes = open_chips(folder).notes
     for source in ("s2", "dem", "mask"):
         assert f"{source}/ has 2 rasters not in chips.csv, left out, such as b." in notes
+
+
+def test_another_ending_is_said(folder):
+    for path in folder.glob("*/*.tif"):
+        path.rename(path.with_suffix(".TIF"))
+    with pytest.raises(DataError, match=r"no folder with \*\.tif .*names have to end in \.tif"):
+        open_chips(folder)
+
+
+def test_coco_outlines_over_geotiffs_as_the_docs_have_it(tmp_path, monkeypatch):
+    """Run as it stands, for two images in folders of their sites, of which one slump is drawn over another."""
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "your_data.md").read_text(), re.M | re.S)
+    shapes = {1: [[2, 2, 12, 2, 12, 12, 2, 12]], 2: [[20, 8, 26, 8, 26, 14, 20, 14]]}
+    images = [{"id": k, "file_name": f"site {k}/a.tif", "height": 20, "width": 30} for k in shapes]
+    for entry in images:
+        path = tmp_path / "coco" / "images" / entry["file_name"]
+        path.parent.mkdir(parents=True)
+        with rasterio.open(path, "w", driver="GTiff", count=3, dtype="uint8", height=20, width=30, crs="EPSG:32608",
+                           transform=UTM_A) as file:  # fmt: skip
+            file.write(np.full((3, 20, 30), 9, np.uint8))
+    annotations = [{"id": k, "image_id": k, "category_id": 1, "segmentation": s} for k, s in shapes.items()]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "rts"}]}
+    (tmp_path / "coco" / "instances.json").write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"but a TIFF, .*docs/your_data\.md"):
+        open_chips("coco")
+    exec(code, {})
+    chips = open_chips("chips")
+    assert chips.notes == () and chips.bands == ("red", "green", "blue") and chips.chips[0].crs == "EPSG:32608"
+    assert [c.group for c in chips.chips] == ["site 1", "site 2"]
+    assert [[i.area for i in chips.instances[c.id]] for c in chips.chips] == [[100], [36]]
 
 
 TABLES = {

@@ -103,6 +103,7 @@ def test_a_large_alpha_band_is_sampled(tmp_path):
 @pytest.mark.parametrize(
     ("band", "unit", "factor"),
     [("elevation", "feet", 0.3048), ("elevation", "m", 1), ("elevation", "", 1), ("relative_elevation", "cm", 0.01),
+     ("elevation", "fathom", 1.8288), ("elevation", "yards", 0.9144), ("elevation", "m above the geoid", 1),
      ("slope", "radians", 57.29578), ("slope", "degrees", 1), ("red", "feet", 1)],
 )  # fmt: skip
 def test_units_that_files_state(tmp_path, band, unit, factor):

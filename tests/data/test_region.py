@@ -240,6 +240,27 @@ def test_windows_and_bands_are_checked(rough):
     assert rough[0].read([], Window(0, 0, 5, 4)).shape == (0, 4, 5)
 
 
+@pytest.mark.parametrize(("west", "east"), [(-180, 180), (0, 360), (170, 190), (-190, -170), (-360, 0)])
+@pytest.mark.parametrize("crs", [POLAR, "EPSG:32601", "EPSG:4326", "turned"])
+def test_a_source_in_degrees_is_read_on_both_sides_of_180(tmp_path, west, east, crs):
+    """On grids that cross 180, all of it is there, in any way that a raster can have it: 50 + 40 cos(4 longitude)."""
+    columns = round((east - west) / 0.1)
+    numbers = 50 + 40 * np.cos(np.radians(4 * (west + 0.1 * (np.arange(columns) + 0.5))))
+    at = Affine(0.1, 0, west, 0, -0.1, 72)
+    source = write(tmp_path / "a.tif", {"nir": np.tile(numbers, (40, 1))}, "EPSG:4326", at)
+    if crs in ("EPSG:4326", "turned"):
+        crs, at, shape = "EPSG:4326", Affine(0.04, 0, 179 if crs == "turned" else -181, 0, -0.04, 71), (20, 50)
+    else:
+        (x,), (y,) = transform("EPSG:4326", crs, [180], [70])
+        at, shape = Affine(2000, 0, x - 5e4, 0, -2000, y + 5e4), (50, 50)
+    region = open_region([write(tmp_path / "grid.tif", {"red": np.ones(shape)}, crs, at), source])
+    row, column = np.indices(shape)
+    lon, _ = transform(crs, "EPSG:4326", *(np.ravel(v) for v in at @ (column + 0.5, row + 0.5)))
+    assert np.ptp(lon) > 180 or crs == "EPSG:4326"
+    expected = 50 + 40 * np.cos(np.radians(4 * np.reshape(lon, shape)))
+    np.testing.assert_allclose(region.read(["nir"])[0], expected, atol=0.3)
+
+
 def test_a_file_that_was_replaced_is_read_anew(tmp_path):
     region = open_region([write(tmp_path / "a.tif", {"red": full(1)})])
     assert (region.read() == 1).all()

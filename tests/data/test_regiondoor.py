@@ -4,10 +4,13 @@ import zipfile
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
-from helpers.regions import AT, FLAT, POLAR, SIZE, full, write
+from helpers.regions import AT, FLAT, POLAR, SIZE, UTM, full, write
 from rtslib.data import derive
 from rtslib.data.rasters import open_stack
 from rtslib.data.region import Source, open_region, parse_source
@@ -176,6 +179,37 @@ def test_sources_that_are_none(tmp_path):
     for path in (tmp_path / "text.tif", f"/vsizip/{tmp_path}/gone.zip/a.tif"):
         with pytest.raises(DataError, match=r"tif: found no readable raster"):
             open_region([str(path)])
+
+
+def test_a_raster_that_is_none_yet_says_what_it_is(tmp_path):
+    with pytest.raises(DataError, match="found a folder, expected a GeoTIFF"):
+        open_region([str(tmp_path)])
+    points, palette = (write(tmp_path / f"{n}.tif", {"red": full(1)}, dtype="uint8", crs=None if n == "points" else UTM,
+                             at=None if n == "points" else AT) for n in ("points", "palette"))  # fmt: skip
+    with rasterio.open(points, "r+") as file:
+        file.gcps = (
+            [GroundControlPoint(r, c, 10.0 * c, -10.0 * r) for r, c in ((0, 0), (0, 80), (60, 0))],
+            rasterio.CRS.from_string(UTM),
+        )
+    with pytest.raises(DataError, match=r"ground control points in place of a grid, .*gdalwarp"):
+        open_region([points])
+    with rasterio.open(palette, "r+") as file:
+        file.write_colormap(1, {k: (k, 0, 0, 255) for k in range(256)})
+    with pytest.raises(DataError, match=r"band 1: found red as numbers of a palette's colours"):
+        open_region([palette])
+    assert open_region([f"{palette}=slope"]).bands == ("slope",)  # numbers that have no colours but on a screen
+    container = tmp_path / "a.nc"
+    rasterio.shutil.copy(write(tmp_path / "two.tif", {"red": full(1), "nir": full(2)}), container, driver="netCDF")
+    with pytest.raises(DataError, match=r"a container without bands of its own \(datasets in it: netcdf:.*Band1"):
+        open_region([str(container)])
+
+
+def test_a_vrt_of_a_raster_that_is_gone_names_it(tmp_path):
+    part, vrt = write(tmp_path / "part.tif", {"red": full(1)}), tmp_path / "a.vrt"
+    rasterio.shutil.copy(part, vrt, driver="VRT")
+    (tmp_path / "part.tif").unlink()
+    with pytest.raises(DataError, match=r"a\.vrt: found unreadable pixels: .*part\.tif: No such file"):
+        open_region([str(vrt)]).read()
 
 
 def test_names_that_do_not_fit(tmp_path):

@@ -142,6 +142,16 @@ def test_one_slump_counts_once(tmp_path):
     assert not duplicates(np.array([], dtype=object)).any()
 
 
+def test_a_row_of_several_polygons_is_noted(tmp_path):
+    """As QGIS dissolves: all slumps in one row would count as one."""
+    path = tmp_path / "truth.gpkg"
+    both = shapely.MultiPolygon([box(0, 0, 100, 100), box(500, 0, 600, 100)])
+    gpd.GeoDataFrame(geometry=[shapely.MultiPolygon([box(0, 500, 90, 600)]), both], crs="EPSG:3413").to_file(path)
+    truth = read_truth(path, "EPSG:3413")
+    (said,) = truth.attrs["notes"]
+    assert len(truth) == 2 and "1 rows hold several polygons each, such as row 2, and count as one" in said
+
+
 def test_an_area_of_interest_keeps_its_ground(tmp_path):
     """A box of 20 x 2 degrees: its corners alone lose a ninth of it."""
     path = tmp_path / "aoi.geojson"

@@ -15,8 +15,7 @@ def test_readings_lie_over_their_chips(data):
     read = [(np.full((3, 3), 0.1), np.arange(9.0).reshape(3, 3)) for _ in shown]
     figure = readings(chips, shown, read, "terrain", "shaded_relief")
     panels = [a for a in figure.axes if a.get_label() != "<colorbar>"]
-    assert [a.get_title() for a in panels[:3]] == [
-        "true colour and labels", "weights of the query (cross) on terrain", "size of what is added"]  # fmt: skip
+    assert "weighs terrain there" in panels[1].get_title()
     for k, chip in enumerate(shown):
         for axes in panels[3 * k : 3 * k + 3]:
             assert axes.get_xlim() == (-0.5, chip.width - 0.5)

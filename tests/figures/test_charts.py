@@ -30,7 +30,7 @@ def test_training_curves_draw_each_log(tmp_path):
         val_AP50=[np.nan, 0.2, 0.4, np.nan, np.nan],
     )
     loss, score = charts.training_curves(path).axes
-    assert [line.get_label() for line in loss.lines] == ["RGB", "data stack"]
+    assert [line.get_label() for line in loss.lines] == ["true colour", "stacked bands"]
     np.testing.assert_allclose(loss.lines[0].get_xydata(), [[1, 3], [2, 2], [3, 1.5]])
     np.testing.assert_allclose(score.lines[0].get_xydata(), [[2, 0.2], [3, 0.4]])
     assert len(score.lines) == 1 and loss.get_xlim() == score.get_xlim() and loss.get_ylim()[0] == 0
@@ -65,7 +65,7 @@ def test_score_points_write_the_values(tmp_path):
     )
     axes = charts.score_points(path).axes[0]
     assert [t.get_text() for t in axes.texts] == ["0.25", "0.75", "AP50", "0.10", "AP"]
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["RGB", "fused"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["true colour", "fused"]
     assert axes.get_xlim() == (0, 1)
     assert [0.2, 0.4] in [list(line.get_xdata()) for line in axes.lines]  # an interval, where both ends are known
     assert len([line for line in axes.lines if len(line.get_xdata()) == 2]) == 1
@@ -74,7 +74,7 @@ def test_score_points_write_the_values(tmp_path):
 def test_scores_that_are_nearly_nothing_are_said_and_not_ranked(tmp_path):
     low = {"model": ["rgb", "data"], "AP50": [0.001, 0.002], "AP": [0.0, 0.001]}
     said = words(charts.score_points(table(tmp_path / "s.csv", **low)))
-    assert "the best AP50 is 0.002, of data stack" in said
+    assert "the best AP50 is 0.002, of stacked bands" in said
     wide = charts.score_points(table(tmp_path / "s.csv", **low, AP50_low=[0, 0], AP50_high=[0.001, 0.3])).axes[0]
     assert wide.get_xlim() == (0, 1) and "Too little" in wide.get_title(loc="left")
     assert "no model" in words(charts.score_points(table(tmp_path / "e.csv", model=[], AP50=[], AP=[])))
@@ -84,11 +84,11 @@ def test_pr_curves_name_their_area(tmp_path):
     recall = np.linspace(0, 1, 101)
     path = table(tmp_path / "p.csv", model=["rgb"] * 101, recall=recall, precision=np.where(recall <= 0.5, 1.0, 0))
     figure = charts.pr_curves(path)
-    assert figure.legends[0].get_texts()[0].get_text() == "RGB (0.50)"
+    assert figure.legends[0].get_texts()[0].get_text() == "true colour (0.50)"
     assert "precision" in figure.axes[0].get_ylabel() and "recall" in figure.axes[0].get_xlabel()
     assert figure.axes[0].lines[0].get_color() == look("rgb").colour
     path = table(tmp_path / "p.csv", model=["rgb"] * 101, recall=recall, precision=0.01)
-    assert "the best AP50 is 0.01, of RGB" in words(charts.pr_curves(path))
+    assert "the best AP50 is 0.01, of true colour" in words(charts.pr_curves(path))
 
 
 def test_of_many_curves_the_first_in_line_are_named(tmp_path):
@@ -96,7 +96,7 @@ def test_of_many_curves_the_first_in_line_are_named(tmp_path):
     rows = [(m, r, 0.5) for m in names for r in (0, 1)]
     pd.DataFrame(rows, columns=["model", "recall", "precision"]).to_csv(tmp_path / "p.csv")
     legend = charts.pr_curves(tmp_path / "p.csv").legends[0]
-    assert [t.get_text() for t in legend.get_texts()] == ["RGB (0.50)", "data stack (0.50)", "9 others"]
+    assert [t.get_text() for t in legend.get_texts()] == ["true colour (0.50)", "stacked bands (0.50)", "9 others"]
 
 
 def test_instance_sizes_count_every_instance(tmp_path):

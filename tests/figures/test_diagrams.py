@@ -26,7 +26,7 @@ def test_the_detector_is_the_config_s():
     assert "semantic" not in text and "semantic branch" in said(diagrams.fused_detector(Config(semantic=1.0)))
     two = {"rgb": ["red", "green", "blue"], "terrain": ["shaded_relief"]}
     other = said(diagrams.fused_detector(Config(modalities=two, fusion="concat_conv", cascade_ious=[0.5])))
-    assert other.count("branch:") == 2 and "convolution, at each of strides" in other and "cascade of 1" in other
+    assert other.count("branch:") == 2 and "concatenation, at each of strides" in other and "cascade of 1" in other
     stacked = said(diagrams.fused_detector(Config(fusion="data", backbone="resnet50")))
     assert "one branch, resnet50, bands stacked" in stacked and "branch:" not in stacked
 

@@ -36,7 +36,7 @@ def test_detections_figure_draws_labels_and_results(data):
     labels, first, second = figure.axes[:3]
     total = sum(len(chips.instances[c.id]) for c in shown)
     assert labels.get_title() == f"labels\n{total} slumps"
-    assert first.get_title() == f"RGB\n1 hit, {total - 1} missed, 0 false"  # 0.1 is not drawn
+    assert first.get_title() == f"true colour\n1 hit, {total - 1} missed, 0 false"  # 0.1 is not drawn
     assert second.get_title() == f"fused\n0 hit, {total} missed, 0 false"
     assert [t.get_text() for t in first.texts] == ["0.75"] and not second.texts
     here = len(chips.instances[shown[0].id])

@@ -12,8 +12,8 @@ GAINS = pd.DataFrame({"model": ["rgb", "b", "b", "data"], "over": ["data", "data
 def test_rows_are_shared_and_the_best_stands_first(tmp_path):
     GAINS.to_csv(tmp_path / "gains.csv")
     left, right = forest(tmp_path / "gains.csv").axes
-    assert [t.get_text() for t in left.get_yticklabels()] == ["b", "data stack", "RGB"]
-    assert [a.get_title() for a in (left, right)] == ["over\ndata stack", "over\nRGB"]
+    assert [t.get_text() for t in left.get_yticklabels()] == ["b", "stacked bands", "true colour"]
+    assert [a.get_title() for a in (left, right)] == ["over\nstacked bands", "over\ntrue colour"]
     assert left.get_xlim() == right.get_xlim() and -left.get_xlim()[0] == left.get_xlim()[1] > 0.5
     lines = {tuple(line.get_ydata()): list(line.get_xdata()) for line in left.lines if len(line.get_xdata()) == 2}
     assert lines[(0, 0)] == [0.05, 0.2] and lines[(2, 2)] == [-0.3, -0.1]  # data over itself: nothing

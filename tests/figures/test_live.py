@@ -1,29 +1,18 @@
-"""The map as a leafmap map, exported to a page; `test_page` has the page in a frame, as notebooks show it."""
+"""The map as a leafmap map, exported to a page; `test_lab` has it, and the page in a frame, in JupyterLab."""
 
 from dataclasses import replace
 
 import pytest
-from pyproj import Transformer
 
-from helpers.pages import PATIENCE, browser, detections, listening, on_ground, scene  # noqa: F401
+from helpers.pages import PATIENCE, browser, detections, fitted, listening, on_ground, scene  # noqa: F401
 from rtslib.figures import leafmap_map
 
 EVIL = "<img src=x onerror='window.hacked=1'>"
 
-#: Of the scene, in EPSG:3857.
-BOUNDS = Transformer.from_crs("EPSG:32608", "EPSG:3857", always_xy=True).transform_bounds(
-    500_000, 7_698_000, 502_000, 7_700_000, densify_pts=21
-)
-
 
 def clicked(page, box, shape):
     """Click on a slump in a map that shows the whole scene within 20 px; return the text of the pop-up."""
-    to_web = Transformer.from_crs("EPSG:32608", "EPSG:3857", always_xy=True)
-    west, south, east, north = BOUNDS
-    x, y = to_web.transform(*shape.centroid.coords[0])
-    scale = min((box["width"] - 40) / (east - west), (box["height"] - 40) / (north - south))
-    page.mouse.click(box["x"] + box["width"] / 2 + (x - (west + east) / 2) * scale,
-                     box["y"] + box["height"] / 2 - (y - (south + north) / 2) * scale)  # fmt: skip
+    page.mouse.click(*fitted(box, shape))
     page.locator(".maplibregl-popup-content").wait_for()
     text = page.locator(".maplibregl-popup-content").inner_text()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 4)  # beside the scene

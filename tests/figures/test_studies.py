@@ -1,5 +1,6 @@
 """Charts of a fusion study, from hand-made tables."""
 
+import numpy as np
 import pandas as pd
 
 from rtslib.figures import studies
@@ -23,7 +24,7 @@ def test_sizes_are_panels_or_a_sentence(tmp_path):
                          "AP_large": [None, 0.5]})  # fmt: skip
     rows.to_csv(tmp_path / "models.csv")
     panels = studies.sizes(tmp_path / "models.csv").axes
-    assert [a.get_title() for a in panels] == ["small", "medium", "large"]
+    assert [a.get_title() for a in panels] == list(studies.SIZES.values())
     assert [line.get_xdata()[0] for line in panels[1].lines] == [0.3, 0.4]
     assert panels[0].lines[0].get_color() == look("rgb").colour and panels[0].get_xlim() == (0, 1)
     rows.assign(AP50=0.01).to_csv(tmp_path / "models.csv")
@@ -40,7 +41,7 @@ def test_hidden_modalities_are_rows(tmp_path):
     seeds, means = axes.lines[:2]
     assert means.get_xydata().tolist() == [[0.5, 0], [0.1, 1]] and seeds.get_xdata().tolist() == [0.4, 0.6, 0.1]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["nothing", "terrain,\nleft half"]
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["data stack"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["stacked bands"]
     missing[:0].to_csv(tmp_path / "missing.csv")
     assert "No model" in studies.missing(tmp_path / "missing.csv").texts[0].get_text()
 
@@ -70,13 +71,15 @@ def test_models_are_put_beside_those_that_share_their_terms():
 
 
 def test_where_attention_looks(tmp_path):
-    """All weight of one head below and left of the query: there is the brightest cell."""
-    cells = [(d, r) for d in (-4.0, 4.0) for r in (-4.0, 4.0)]
-    rows = [{"modality": m, "stride": s, "head": h, "down": d, "right": r, "weight": float(d > 0 > r and h == 1)}
-            for m in ("spectral", "terrain") for s in (4, 8) for h in (0, 1) for d, r in cells]  # fmt: skip
+    """All weight of one head below and left of the query: there is the brightest cell, as wide as the stride."""
+    cells = [(d, r) for d in range(-16, 17, 8) for r in range(-16, 17, 8)]
+    rows = [{"modality": m, "stride": s, "head": h, "down": d, "right": r, "weight": float(d == 16 == -r and h == 1)}
+            for m in ("spectral", "terrain") for s in (4, 16) for h in (0, 1) for d, r in cells]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "looks.csv")
     panels = looks(tmp_path / "looks.csv").axes
-    assert [a.get_title() for a in panels] == ["stride 4", "stride 8", "", ""]
+    assert [a.get_title() for a in panels] == ["stride 4", "stride 16", "", ""]
     assert [panels[k].get_ylabel() for k in (0, 2)] == ["spectral", "terrain"]
-    picture = panels[0].images[0]
-    assert picture.get_array().tolist() == [[0, 0], [1, 0]] and picture.get_extent() == [-8, 8, 8, -8]
+    fine, coarse = panels[0].images[0], panels[1].images[0]
+    assert np.argwhere(fine.get_array()).tolist() == [[4, 0]] and fine.get_extent() == [-20, 20, 20, -20]
+    assert coarse.get_array().tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert coarse.get_extent() == [-24, 24, 24, -24] and panels[1].get_xlim() == (-16, 16)

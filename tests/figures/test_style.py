@@ -73,6 +73,7 @@ def test_every_model_of_every_study_has_a_look_and_a_name_of_its_own():
     names = set(planned("two_stage", ("rgb", "spectral", "terrain"), 2)) | set(
         planned("transfer", ("rgb", "terrain"), 4)
     )
+    names |= set(planned("transfer", ("rgb", "terrain"), 4, pretrained=True, source=True))
     assert names <= set(style.LOOKS) and set(style.HEADLINE) <= set(style.LOOKS)
     every = list(style.LOOKS.values())
     assert len({(look.colour, str(look.dash)) for look in every}) == len(every)

@@ -117,3 +117,13 @@ def pixel_of(frame, shape):
     x, y = Transformer.from_crs("EPSG:32608", "EPSG:4326", always_xy=True).transform(*shape.centroid.coords[0])
     p = frame.evaluate("c => rtsMap.project(c)", [x, y])
     return p["x"], p["y"]
+
+
+def fitted(place, shape):
+    """Where a shape lies in a map at `place` (x, y, width, height) that shows the whole scene within 20 px."""
+    to_web = Transformer.from_crs("EPSG:32608", "EPSG:3857", always_xy=True)
+    west, south, east, north = to_web.transform_bounds(*on_ground(0, 0, SIZE, SIZE).bounds, densify_pts=21)
+    x, y = to_web.transform(*shape.centroid.coords[0])
+    scale = min((place["width"] - 40) / (east - west), (place["height"] - 40) / (north - south))
+    return (place["x"] + place["width"] / 2 + (x - (west + east) / 2) * scale,
+            place["y"] + place["height"] / 2 - (y - (south + north) / 2) * scale)  # fmt: skip

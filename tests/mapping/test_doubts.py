@@ -62,6 +62,17 @@ def test_heights_in_another_unit(tmp_path):
     assert "--scale elevation=0.1 (" in one
 
 
+def test_a_band_of_one_value_or_none_is_noted_without_a_scale(tmp_path):
+    (one,) = said(tmp_path, 90, 30, np.full(SIZE, 9e-3))
+    assert one.startswith("red is far from") and "look at its unit" in one and "--scale" not in one
+    rgb = {"modalities": {"rgb": ["red"], "t": ["slope"]}, "modality_mean": {"rgb": [90], "t": [5]}}
+    config = Config(**rgb, modality_std={"rgb": [30], "t": [5]})
+    red = write(tmp_path / "red.tif", {"red": np.zeros(SIZE)}, nodata=0)
+    slope = write(tmp_path / "slope.tif", {"slope": numbers(5, 5).clip(0, 90)})
+    (one,) = doubts(plan(config, open_stack([red, slope]), Options(32, 8)), config)
+    assert one.startswith("red has no data wherever it was looked at, though other bands have")
+
+
 def test_a_model_without_statistics_has_no_doubts(tmp_path):
     config = Config(modalities={"rgb": ["red"]})
     stack = open_stack([write(tmp_path / "a.tif", {"red": numbers(5, 1)})])

@@ -84,6 +84,26 @@ def left_over(name, steps=150):
         rate.step()
 
 
+def test_in_mixed_precision_the_attention_itself_is_float32(monkeypatch):
+    from rtslib.models import attention
+
+    seen, real = set(), F.scaled_dot_product_attention
+
+    def watched(q, k, v, **more):
+        seen.update({q.dtype, k.dtype, v.dtype})
+        return real(q, k, v, **more)
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", watched)
+    torch.manual_seed(0)
+    ask, ok = CrossAttention(32, 1), torch.ones(1, 28, 28, dtype=torch.bool)
+    next(open_heads(ask))
+    x, z = torch.randn(2, 1, 32, 28, 28)
+    whole = ask(x, z, ok)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = ask(x, z, ok)
+    assert seen == {torch.float32} and (mixed.float() - whole).abs().max() < 0.02 * whole.abs().max()
+
+
 def test_only_attention_finds_a_modality_that_lies_beside_the_others():
     """A DEM that is shifted against the image: merging sees the same place, a 3x3 convolution its neighbours."""
     lacks, fusion = left_over("residual_cross_attention")

@@ -146,7 +146,21 @@ def test_a_transfer_starts_from_runs_of_the_profile_that_its_own_names(tmp_path,
     two_stage = grid.study_runs(replace(study, kind="two_stage"), ["rgb"], [0])[0]
     assert two_stage.made != listed[-1].made  # both have a run `rgb`, and neither may replace the other's
     for profile in ("overnight", "quick"):
-        assert Study(profile=profile).landscape == Study(profile="quick")
+        assert Study(profile=profile).origin == Study(profile="quick")
+
+
+def test_a_transfer_with_a_source_starts_from_that_sets_run(tmp_path):
+    data, source = (str(write_challenge(tmp_path / name, 12, 64, seed=k)) for k, name in enumerate(("few", "many")))
+    study = Study(data, "smoke", kind="transfer", source=source)
+    listed = grid.study_runs(study, ["data", "trees"], [3], [0, 1])
+    assert [(r.name, r.study.data, r.study.fold) for r in listed] == [
+        ("rgb", "", None), ("rgb_continued", "", None), ("rgb", source, 0),  # without weights, the source has a start
+        ("data", data, 0), ("trees", data, 0), ("data", data, 1), ("trees", data, 1),
+    ]  # fmt: skip
+    assert listed[3].starts == {"rgb": listed[2]} and listed[2].starts == {"all": listed[1]}
+    assert listed[3].made.folder.parent.name == "split0-fold0-seed3-transfer-from-many"
+    alone = grid.study_runs(replace(study, source=""), ["trees"], [3], [0])[0]
+    assert alone.made != listed[4].made
 
 
 def test_only_modalities_of_the_data_are_hidden():

@@ -5,7 +5,7 @@ import pytest
 from rtslib.config import PROFILES, Config
 from rtslib.errors import ConfigError
 from rtslib.models.strategies import STRATEGIES
-from rtslib.study.plan import FUSED, STAGES_OF, TRIED_WITHOUT, needed, transfer, two_stage
+from rtslib.study.plan import FUSED, RESIDUAL, STAGES_OF, TRIED_WITHOUT, needed, planned, transfer, two_stage
 
 NAMES = ("rgb", "spectral", "terrain")
 
@@ -21,7 +21,7 @@ def epochs(run, settings):
 
 def test_every_strategy_is_in_the_study():
     plan = two_stage(NAMES)
-    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision", "trees"}
+    assert {run.fusion for run in plan.values()} == {*STRATEGIES, "decision", "trees", "ensemble"}
     assert set(FUSED) == set(STRATEGIES) - {"data"}
     assert {*STAGES_OF, *TRIED_WITHOUT} <= set(plan)
 
@@ -30,7 +30,7 @@ def test_every_strategy_is_in_the_study():
 def test_runs_come_after_those_they_start_from(plan):
     seen = set()
     for run in plan.values():
-        assert run.landscape or set(run.starts.values()) <= seen
+        assert run.elsewhere or set(run.starts.values()) <= seen
         assert set(run.modalities) <= set(NAMES) and Config.make(dict(run.knobs))
         seen.add(run.name)
 
@@ -74,6 +74,18 @@ def test_trees_are_in_every_study_read_all_and_start_from_nothing(names):
 
 def test_with_weights_at_hand_nothing_starts_from_the_landscape():
     plan = transfer(NAMES, pretrained=True)
-    assert set(plan) == set(transfer(NAMES)) and not any(run.starts or run.landscape for run in plan.values())
+    assert set(plan) == set(transfer(NAMES)) and not any(run.elsewhere for run in plan.values())
+    assert [name for name, run in plan.items() if run.starts] == ["data_trees"]
     knobs = {name: dict(run.knobs) for name, run in plan.items() if run.knobs}
     assert knobs == dict.fromkeys(("rgb_scratch", "data_scratch", "trees"), {"pretrained": False})
+
+
+def test_with_a_source_all_start_from_its_primary_run_but_those_to_compare_with():
+    plan = transfer(NAMES, pretrained=True, source=True)
+    begun = {name: dict(run.starts) for name, run in plan.items() if run.elsewhere}
+    assert begun == dict.fromkeys(("rgb", "data", "concat_conv", "merge_only", RESIDUAL), {"rgb": "rgb"})
+    assert {"rgb_imagenet", "data_imagenet"} <= set(plan)
+    assert not plan["data_imagenet"].knobs and "data_scratch" not in plan  # from the profile's own weights
+    assert "data_scratch" in transfer(NAMES, pretrained=False, source=True)
+    with pytest.raises(ConfigError, match="a source is for kind transfer"):
+        planned("two_stage", NAMES, 2, source=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.chip_folders import write_challenge
+from helpers.chip_folders import edit_json, write_challenge
 from helpers.models import TINY_KNOBS
 from rtslib.cli.main import main
 from rtslib.data.opening import open_chips
@@ -47,6 +47,22 @@ def test_a_zip_is_unpacked_checked_and_split_by_ground(release, tmp_path, capsys
     assert len(pd.read_csv(out / "lookalikes.csv")) == 3  # 1 and 8, and each with the test chip
     with pytest.raises(OutputError, match="exists already"):
         prepare(archive, out)
+
+
+def test_of_several_classes_the_slump_is_named(release, tmp_path, capsys):
+    root = tmp_path / "two classes"
+    shutil.copytree(release, root)
+    file = root / "train" / "annotations" / "instances_train.json"
+    edit_json(file, lambda c: c["categories"].extend([{"id": 2, "name": "lake"}, {"id": 3, "name": "thaw slump"}]))
+    edit_json(file, lambda c: [a.update(category_id=3) for a in c["annotations"]])
+    command = ["prepare-challenge", str(root), "--out", str(tmp_path / "out")]
+    assert main(command) == 2 and "--category NAME" in capsys.readouterr().err
+    assert main([*command, "--category", "thaw slump"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
+    assert f"--data '{root}' " in line and "--category 'thaw slump'" in line
+    submit = ["submit", "--run", str(tmp_path / "none"), "--data", str(root), "--out", str(tmp_path / "s")]
+    assert main(submit) == 2 and "--category NAME" in capsys.readouterr().err
+    assert main([*submit, "--category", "thaw slump"]) == 2 and str(tmp_path / "none") in capsys.readouterr().err
 
 
 def test_a_folder_is_split_where_it_lies(release, tmp_path):

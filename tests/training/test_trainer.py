@@ -1,10 +1,12 @@
 """Training: one folder in, one run folder out; resuming after a kill; stopping on a bad loss."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -179,6 +181,26 @@ def test_initial_weights_that_do_not_fit_are_refused(data, unimodal):
         initialise(build_model(base.updated(fpn_channels=48)), starts(runs))
 
 
+def test_a_stacked_model_starts_as_its_unimodal_run(data, unimodal):
+    """Whatever the other bands show: their kernels start at 0."""
+    base = config(data, "rgb", "terrain").updated(fusion="data")
+    base = base.updated(
+        modality_mean={m: [0.0] * len(b) for m, b in base.modalities.items()},
+        modality_std={m: [1.0] * len(b) for m, b in base.modalities.items()},
+    )
+    model, alone = build_model(base), load_model(Run(unimodal / "rgb"))
+    initialise(model, starts({"rgb": unimodal / "rgb"}))
+    images = {m: torch.rand(1, len(b), 64, 64) for m, b in base.modalities.items()}
+    valid = {m: torch.ones(1, 64, 64, dtype=torch.bool) for m in images}
+    images_alone = {"rgb": images["rgb"] * alone.std_rgb + alone.mean_rgb}  # normalisation is each model's own
+    with torch.inference_mode():
+        stacked = model.eval().pyramid(images, valid)
+        expected = alone.pyramid(images_alone, {"rgb": valid["rgb"]})
+    assert all(torch.allclose(stacked[k], expected[k], atol=1e-4) for k in expected)
+    with pytest.raises(WeightsError, match="needed is 'rgb' alone"):
+        initialise(model, starts({"rgb": unimodal / "terrain"}))
+
+
 def test_unusable_weights_files(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         load_weights(tmp_path / "model.pt")
@@ -191,6 +213,18 @@ def test_unusable_weights_files(tmp_path):
     torch.save([1], tmp_path / "model.pt")
     with pytest.raises(WeightsError, match="something else"):
         load_weights(tmp_path / "model.pt")
+
+
+def test_mixed_precision_trains_and_clips(data, tmp_path):
+    """What a GPU does by default; here on the CPU."""
+    run = Run(train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=1, precision="bf16-mixed")))
+    assert run.finished and all(torch.isfinite(v).all() for v in load_weights(run.weights).values())
+    still = train(
+        open_chips(data), tmp_path / "still", config(data, "rgb", epochs=1, clip=1e-12, lr=1e-3, weight_decay=0.0)
+    )
+    moved = train(open_chips(data), tmp_path / "moved", config(data, "rgb", epochs=1, lr=1e-3, weight_decay=0.0))
+    biases = [load_weights(r / "model.pt")["fpn.inner_blocks.0.0.bias"].abs().max() for r in (still, moved)]
+    assert biases[0] < 0.1 * biases[1]  # AdamW's eps outweighs gradients of 1e-12
 
 
 def test_training_stops_on_a_non_finite_loss_and_tells_all_losses(data, tmp_path, monkeypatch):
@@ -206,6 +240,19 @@ def test_validation_is_logged(data, tmp_path):
     out = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=3, val_every=2), progress=False)
     said = [r["val_AP50"] for r in read_log(out / "log.csv")]
     assert said[0] == said[2] == "" and 0 <= float(said[1]) <= 1  # an epoch that was not validated says nothing
+
+
+def test_validation_on_the_way_changes_no_weight_and_counts_as_no_training(data, tmp_path, monkeypatch):
+    clock, scored = [0.0], Lit.on_validation_epoch_end
+    monkeypatch.setattr("rtslib.training.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Lit, "on_validation_epoch_end", lambda self: (clock.append(clock.pop() + 9), scored(self)))
+    plain, watched = (
+        train(open_chips(data), tmp_path / str(n), config(data, "terrain", epochs=2, val_every=n), progress=False)
+        for n in (0, 2)
+    )
+    ours, theirs = load_weights(plain / "model.pt"), load_weights(watched / "model.pt")
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert clock == [9.0] and Run(watched).record["seconds"] == 0
 
 
 def test_schedule_and_groups(data):
@@ -285,9 +332,10 @@ def test_all_weights_of_a_run_of_the_same_make(data, unimodal, tmp_path):
 
 
 def test_a_log_gets_a_line_an_epoch(data, tmp_path, capsys):
-    train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=2, workers=1))
-    said = capsys.readouterr().err
-    assert [line.split(":")[0] for line in said.splitlines()] == ["epoch 1 of 2", "epoch 2 of 2"]
+    train(open_chips(data), tmp_path / "run", config(data, "rgb", epochs=2, workers=1, val_every=2))
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"run, epoch 1 of 2: loss \d+\.\d{3}", first)
+    assert re.fullmatch(r"run, epoch 2 of 2: loss \d+\.\d{3}, AP50 [01]\.\d{3} on validation chips", second)
 
 
 def test_knobs_of_a_finished_run_bring_no_calibration_along(data, tmp_path, monkeypatch):

@@ -34,14 +34,19 @@ from rtslib.data.cutting.request import SOURCE, Request
 from rtslib.data.cutting.sites import name_groups
 from rtslib.data.ground import measure
 from rtslib.data.inputs import differences
-from rtslib.data.masks import encode
+from rtslib.data.masks import MIN_PIXELS, encode
+from rtslib.data.opening import STOPPED
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, whole, write_json
 from rtslib.provenance import commit, versions
 
-ASKED, ROWS, OUTLINES, MANIFEST = "request.json", "rows.jsonl", "chips.gpkg", "manifest.json"
-#: Why a place became no chip.
+ASKED, ROWS, OUTLINES, MANIFEST = STOPPED, "rows.jsonl", "chips.gpkg", "manifest.json"
+#: Why a place became no chip, and how that is said.
 NO_DATA, TOO_SMALL, NO_COLOUR = "no_data", "only_small_pieces", "void_colour"
+SAID = {
+    NO_DATA: "without data", TOO_SMALL: f"with pieces of slumps under {MIN_PIXELS} px alone",
+    NO_COLOUR: "that lack colour somewhere, for which this layout has no nodata",
+}  # fmt: skip
 
 #: Called with (places done, places in all) after each.
 Progress = Callable[[int, int], None]
@@ -79,18 +84,24 @@ def cut_chips(request: Request, out: str | Path, resume: bool = False, progress:
                     file.flush()
                 if progress is not None:
                     progress(count, len(places))
-    except Exception:
+    except Exception as e:
         if not done:
             _discard(out)  # nothing to go on with
+        if isinstance(e, OSError):
+            raise OutputError(f"cannot write {out / ROWS}: {e.strerror or e}: choose a place with room") from e
         raise
     rows = [row for place in places if "skipped" not in (row := done[place.name])]
+    skipped = Counter(row["skipped"] for row in done.values() if "skipped" in row)
     if not rows:
         _discard(out)
+        found = " and ".join(f"{n} places {SAID[reason]}" for reason, n in skipped.items())
         raise DataError(
-            ", ".join(map(str, request.region.files)), "no chip with data", "rasters with data at the slumps"
+            ", ".join(map(str, request.region.files)),
+            f"no chip, but {found}",
+            "data where slumps are, in smaller pixels",
         )
     counts = _finish(request, rows, out)
-    counts |= Counter(row["skipped"] for row in done.values() if "skipped" in row)
+    counts |= skipped
     write_json(out / MANIFEST, {**commit(), "request": mark, "counts": counts, "versions": versions()})
     for name in (ROWS, ASKED):
         (out / name).unlink()
@@ -143,7 +154,9 @@ def _finish(request: Request, rows: list[dict[str, Any]], out: Path) -> dict[str
     frame = gpd.GeoDataFrame(geometry=boxes, crs=request.region.crs)
     pixel_m2 = measure(frame)[0] / options.size**2
     slumps = [[slump for _, slump, _, _ in r["found"]] for r in rows]
-    groups = name_groups(np.column_stack([corners, corners + options.size]), _sites(request, rows, boxes), slumps)
+    squares = options.field is None and options.group_by != SOURCE
+    ends = np.column_stack([corners, corners + options.size])
+    groups = name_groups(ends, _sites(request, rows, boxes), slumps, kept_whole=not squares)
     pixels = np.array([sum(f[2] for f in r["found"]) for r in rows])
     middle = shapely.centroid(boxes)
     degrees = gpd.GeoSeries(middle, crs=request.region.crs).to_crs("EPSG:4326")

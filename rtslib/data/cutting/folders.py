@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.io import MemoryFile
 
 from rtslib.bands import BANDS, CHALLENGE_BANDS
 from rtslib.data.chips import CATEGORY
@@ -90,10 +90,13 @@ def _write_tiff(
     profile = {"driver": "GTiff", "count": len(values), "dtype": values.dtype, "height": values.shape[1],
                "width": values.shape[2], "crs": place[0], "transform": place[1], "compress": "deflate",
                "photometric": "minisblack", "alpha": "unspecified", **more}  # fmt: skip
-    with whole(path) as part, rasterio.open(part, "w", **profile) as file:
-        file.write(values)
-        file.descriptions, file.units = tuple(names), tuple(units)
-        file.update_tags(**tags)
+    with MemoryFile() as memory:  # as GDAL does not say where a full disk cut it short
+        with memory.open(**profile) as file:
+            file.write(values)
+            file.descriptions, file.units = tuple(names), tuple(units)
+            file.update_tags(**tags)
+        with whole(path) as part:
+            part.write_bytes(memory.getbuffer())
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

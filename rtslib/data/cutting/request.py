@@ -34,8 +34,9 @@ class Options:
     size: int = 256  # side of a chip, px
     overlap: int = 0  # least overlap of neighbouring chips, px
     keep_empty: float = 0.2  # share of the windows without slumps that become chips, 0-1
-    group_by: str = ""  # km, a field of the truth, "source"; "": squares of `CHIPS_A_SITE` chips
+    group_by: str = ""  # km, a field of the truth, "source"; "": squares of `chips_a_site`
     layout: str = "geotiff"  # one of `LAYOUTS`
+    chips_a_site: int = CHIPS_A_SITE  # along each side of such a square
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096 or not 0 <= self.overlap < self.size:
@@ -105,7 +106,7 @@ class Request:
         """Side of a square site in px, a whole number of chips; None where sites are no squares."""
         size, step = self.options.size, self.options.size - self.options.overlap
         if self.options.group_by == "":
-            return size + (CHIPS_A_SITE - 1) * step
+            return size + (self.options.chips_a_site - 1) * step
         if self.options.km is None:
             return None
         side = self.options.km * 1000 / pixel_size(self.region.grid)[0]

@@ -1,9 +1,12 @@
-"""Sites: chips that share ground, a slump or a name go into one group, and groups are what a set is split by.
+"""Sites: chips that share ground or a slump go into one group, and groups are what a set is split by.
 
-Groups are the connected components of these ties: each chip shares ground with another of its group, not with all. So
-no pixel of the ground, and no slump, lies on two sides of a split.
+Chips tied so make a *clump*, a connected component: each shares ground with another of it, not with all. A clump is of
+the site that most of its chips lie in, and the clumps of one site are a group. So no pixel of the ground, and no slump,
+lies on two sides of a split, and a slump across the line between two squares takes its clump over that line, not one
+square into the other. Sites that stand for more than a place (a field's values, an image) are kept whole instead.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -30,19 +33,24 @@ def connect(boxes: np.ndarray, ties: Sequence[Iterable[Hashable]]) -> np.ndarray
     return connected_components(graph, directed=False)[1]
 
 
-def name_groups(boxes: np.ndarray, sites: Sequence[Sequence[str]], slumps: Sequence[Iterable[int]]) -> list[str]:
-    """Return the name of each chip's group: the first, in order of names, of the sites in it.
+def name_groups(
+    boxes: np.ndarray, sites: Sequence[Sequence[str]], slumps: Sequence[Iterable[int]], kept_whole: bool = False
+) -> list[str]:
+    """Return the name of each chip's group: of the sites in it the one with most chips, of several the first by name.
 
     Args:
         boxes: as `connect` has them.
         sites: names of the sites that each chip lies in, one or more.
         slumps: rows of the truth on each chip.
+        kept_whole: whether all chips of a site have to be in one group.
     """
-    ties = [
-        [*(("site", s) for s in names), *(("slump", s) for s in on)] for names, on in zip(sites, slumps, strict=True)
+    ties: list[list[Hashable]] = [
+        [*(("slump", s) for s in on), *(("site", s) for s in names if kept_whole)]
+        for names, on in zip(sites, slumps, strict=True)
     ]
     parts = connect(boxes, ties).tolist()
-    first: dict[int, str] = {}
+    counts: dict[int, Counter[str]] = {part: Counter() for part in parts}
     for part, names in zip(parts, sites):
-        first[part] = min([*names, *([first[part]] if part in first else [])])
-    return [first[part] for part in parts]
+        counts[part].update(names)
+    best = {part: min(count, key=lambda name: (-count[name], name)) for part, count in counts.items()}
+    return [best[part] for part in parts]

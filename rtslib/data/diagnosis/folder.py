@@ -12,7 +12,7 @@ from rtslib.data.diagnosis.findings import Findings
 from rtslib.data.diagnosis.raster import diagnose_raster
 from rtslib.data.diagnosis.vector import diagnose_vector
 from rtslib.data.grids import open_raster
-from rtslib.data.opening import LAYOUTS
+from rtslib.data.opening import LAYOUTS, STOPPED
 from rtslib.data.scenes import TRUTH_FILE, open_scene
 from rtslib.errors import DataError
 from rtslib.files import read_json
@@ -50,7 +50,9 @@ def diagnose_folder(path: Path, category: str = "", progress: Callable[[int, int
     """
     if path.suffix.lower() == ".gdb":
         return diagnose_vector(path)
-    if any(all((path / mark).exists() for mark in layout.marks) for layout in LAYOUTS.values()):
+    if (path / STOPPED).is_file() or any(
+        all((path / mark).exists() for mark in layout.marks) for layout in LAYOUTS.values()
+    ):
         return diagnose_chips(path, category, progress)
     tiffs, shapes = (sorted(path.glob(pattern)) for pattern in ("*.tif", "*.shp"))
     if tiffs:

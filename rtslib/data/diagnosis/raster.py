@@ -6,6 +6,7 @@ suggests is said as a guess, for the user to name on the command line; nothing i
 
 import math
 import re
+import shlex
 from pathlib import Path
 
 import rasterio
@@ -16,9 +17,11 @@ from rasterio.transform import array_bounds
 from rasterio.warp import transform_bounds
 
 from rtslib.bands import BANDS
+from rtslib.data.borders import border_note
+from rtslib.data.counts import NUMBERS, is_counted, kind
 from rtslib.data.diagnosis.findings import Findings, place
-from rtslib.data.diagnosis.numbers import Numbers, border, look
-from rtslib.data.grids import open_raster
+from rtslib.data.diagnosis.numbers import Numbers, look, raw_layers
+from rtslib.data.grids import check_bands, north_up, open_raster
 from rtslib.errors import DataError, one_line
 
 #: What others call bands, in lower case without what is no letter or digit.
@@ -43,22 +46,26 @@ def diagnose_raster(path: Path) -> Findings:
     """
     found = Findings(path)
     with open_raster(path) as file:
-        if not file.count:
-            inner = ", ".join(file.subdatasets[:5]) or "none"
-            raise DataError(path, f"a container without bands of its own (datasets in it: {inner})", "a raster")
+        check_bands(file)
         kinds = ", ".join(sorted(set(file.dtypes)))
         size = f"{file.height} x {file.width} px (height x width)"
         found.facts.append(f"a raster ({file.driver}): {size}, bands: {file.count} of {kinds}")
         _grid(file, found)
         try:
-            numbers = look(file)
-        except RasterioError as e:
-            found.faults.append(str(DataError(path, f"unreadable pixels ({one_line(e)})", "a whole raster")))
+            layers = raw_layers(file, path)
+            numbers = look(file, layers)
+            real = [la for la in layers if not (numbers[la.index - 1].mask or "complex" in file.dtypes[la.index - 1])]
+            border = border_note(file, path, real)
+        except (RasterioError, DataError) as e:
+            fault = e if isinstance(e, DataError) else DataError(path, f"unreadable pixels: {one_line(e)}", "a raster")
+            found.faults.append(str(fault))
             return found
         names = [_name(file, k, band) for k, band in zip(file.indexes, numbers)]
         for k, band in zip(file.indexes, numbers):
             _band(file, k, names[k - 1], band, found)
         _voids(file, numbers, found)
+        if border and not numbers[0].labels:
+            found.odd.append(border)
         found.facts.append(_date(file, path))
         if numbers[0].step > 1:
             found.facts.append(f"values and voids are of one in {numbers[0].step ** 2} pixels")
@@ -71,9 +78,12 @@ def _grid(file: rasterio.DatasetReader, found: Findings) -> None:
     t, crs = file.transform, file.crs
     if crs is None:
         found.facts.append("no CRS: it lies nowhere")
-        found.odd.append("no CRS: give it one, gdal_edit.py -a_srs EPSG:..., if it has a place at all")
+        if file.gcps[0]:
+            found.odd.append("ground control points in place of a grid: warp it with gdalwarp")
+        else:
+            found.odd.append("no CRS: give it one, gdal_edit.py -a_srs EPSG:..., if it has a place at all")
         return
-    if t.b or t.d or t.a <= 0 or t.e >= 0:
+    if not north_up(t):
         found.odd.append("not north up: warp it with gdalwarp")
     across, down = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
     known = crs.is_projected or crs.is_geographic
@@ -140,20 +150,15 @@ def _band(file: rasterio.DatasetReader, k: int, name: tuple[str, str], band: Num
     if (scale, offset) != (1, 0):
         said += f" (stored numbers x {scale:g} + {offset:g})"
     known = BANDS.get(what.rstrip("?"))
-    if known and known.unit == "count or reflectance":
-        said += ": " + _counted(low, high)
+    if is_counted(what.rstrip("?")):
+        most = kind(band.most * scale + offset)
+        said += f": {most}" + (", such as reflectance x 10,000 (a scale of 1e-4)" if most == NUMBERS else "")
     found.facts.append(said)
     if known and (low < known.low or high > known.high):
         possible = f"{known.low:g} to {known.high:g}"
         found.odd.append(f"band {k}, {known.name}, has {low:g} to {high:g}; possible are {possible}")
     if low == high:
         found.odd.append(f"band {k} has one value, {low:g}, everywhere")
-
-
-def _counted(low: float, high: float) -> str:
-    if high <= 2:
-        return "reflectance"
-    return "8-bit counts" if high <= 255 else "digital numbers, such as reflectance x 10,000 (a scale of 1e-4)"
 
 
 def _voids(file: rasterio.DatasetReader, numbers: list[Numbers], found: Findings) -> None:
@@ -170,9 +175,6 @@ def _voids(file: rasterio.DatasetReader, numbers: list[Numbers], found: Findings
             found.odd.append(f"band {k} has NaN ({100 * band.nan:.1f} %) that no nodata value marks")
         if band.filler:
             found.odd.append(f"band {k} has fill values such as {band.low:g} that no nodata value marks: tag them")
-    if (values := border(numbers)) is not None and not numbers[0].labels:
-        said = ", ".join(f"{v:g}" for v in dict.fromkeys(values))
-        found.odd.append(f"a border of {said} that no nodata value marks: it would be mapped as ground")
 
 
 def _date(file: rasterio.DatasetReader, path: Path) -> str:
@@ -190,15 +192,22 @@ def _uses(file: rasterio.DatasetReader, names: list[tuple[str, str]], numbers: l
     if file.crs is None:
         found.uses.append("none before it has a CRS; pictures without one are chips in images/ (layouts coco, plain)")
         return
+    if not north_up(file.transform):
+        found.uses.append("none before it is north up")
+        return
+    if any("complex" in kind for kind in file.dtypes):
+        found.uses.append("none before its numbers are real")
+        return
     if file.count == 1 and numbers[0].labels and not names[0][0]:
         found.uses.append("a label raster, 1 on slumps: mask/ID.tif of a chip in a folder of the geotiff layout")
         return
     guessed = [what.rstrip("?") or "-" for what, _ in names]
     named = [what for what, _ in names if what and not what.endswith("?")]
     if len(named) == file.count:
-        found.uses.append(f"{_COMMANDS} --source {found.path}; or as a file of a scene or of a chip")
+        found.uses.append(f"{_COMMANDS} --source {shlex.quote(str(found.path))}; or as a file of a scene or of a chip")
     elif set(guessed) == {"-"}:
-        blanks = ",".join(["BAND"] * file.count)
-        found.uses.append(f"{_COMMANDS} --source {found.path}={blanks}; bands are {', '.join(BANDS)}")
+        blanks = shlex.quote(f"{found.path}={','.join(['BAND'] * file.count)}")
+        found.uses.append(f"{_COMMANDS} --source {blanks}; bands are {', '.join(BANDS)}")
     else:
-        found.uses.append(f"{_COMMANDS} --source {found.path}={','.join(guessed)} if its bands are these; - skips one")
+        given = shlex.quote(f"{found.path}={','.join(guessed)}")
+        found.uses.append(f"{_COMMANDS} --source {given} if its bands are these; - skips one")

@@ -10,6 +10,7 @@ import shapely
 
 from rtslib.data.diagnosis.findings import Findings, place
 from rtslib.data.ground import measure
+from rtslib.data.vectors import read_polygons, why
 from rtslib.errors import DataError, one_line
 
 #: Least area of a slump that is not said to be tiny, m2: ten pixels of 3 m.
@@ -27,7 +28,7 @@ def diagnose_vector(path: Path) -> Findings:
     try:
         layers = pyogrio.list_layers(path)
     except Exception as e:  # of GDAL, by way of pyogrio
-        raise DataError(path, f"no readable vector file ({one_line(e)})", "a vector file") from e
+        raise DataError(path, f"no readable vector file ({why(e, path)})", "a vector file") from e
     spatial = [str(name) for name, kind in layers if kind is not None]
     tables = [str(name) for name, kind in layers if kind is None]
     found.facts.append(f"a vector file, layers: {', '.join(spatial) or 'none with geometries'}")
@@ -116,12 +117,17 @@ def _areas(name: str, surfaces: gpd.GeoDataFrame, found: Findings) -> None:
 def _uses(path: Path, name: str, kinds: set[str], scored: bool, placed: bool, found: Findings) -> None:
     """Say which command takes the layer."""
     if not placed or not kinds or kinds - _SURFACES:
-        why = "it has a CRS" if not placed else "it has polygons" if not kinds else "there are polygons alone"
-        found.uses.append(f"{name}: none before {why}")
+        lacking = "it has a CRS" if not placed else "it has polygons" if not kinds else "there are polygons alone"
+        found.uses.append(f"{name}: none before {lacking}")
+        return
+    try:
+        read_polygons(path, None, name)
+    except DataError as e:
+        found.uses.append(f"{name}: none, as {e}")
         return
     if scored:
         found.uses.append(f"{name}: evaluate --map {path} --truth FILE, as a map with scores")
-    found.uses.append(f"{name}: evaluate --map MAP --truth {path}, as known slumps; map --aoi {path}, as an area")
+    found.uses.append(f"{name}: chips or evaluate --truth {path}, as known slumps; map --aoi {path}, as an area")
 
 
 def _row(wrong: np.ndarray) -> int:

@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 
 from rtslib.bands import BANDS
 from rtslib.data.chips import Chip, ChipSet, Instance
-from rtslib.data.grids import check_same_grid, open_raster, read_grid
+from rtslib.data.grids import check_same_grid, open_raster, read_grid, rename
 from rtslib.data.masks import MIN_PIXELS, encode, label_instances
 from rtslib.data.rasters import Stack, open_stack
 from rtslib.errors import DataError, one_line
@@ -172,7 +172,8 @@ def _sources(root: Path, first_chip: str) -> list[Path]:
     folders = [d for d in sorted(root.iterdir()) if d.is_dir() and d.name not in labels and any(d.glob("*.tif"))]
     if not folders:
         expected = "one folder a source, such as s2/ and dem/"
-        raise DataError(root, f"no folder with *.tif besides {' and '.join(f'{n}/' for n in labels)}", expected)
+        found = f"no folder with *.tif besides {' and '.join(f'{n}/' for n in labels)}"
+        raise DataError(root, found, expected, rename(root.glob("*/*")))
 
     def place(folder: Path) -> int:
         stack = open_stack([inside(folder, f"{first_chip}.tif")])

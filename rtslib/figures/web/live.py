@@ -88,4 +88,6 @@ def leafmap_map(
         m.add_layer({"id": f"{name} outline", "type": "line", "source": name, "paint": paint})
         if name in _POPUP:
             m.add_popup(name, template=_POPUP[name])
+    m.add_call("resize")  # a notebook makes the map before its cell has a size, and fits the bounds to a default
+    m.fit_bounds([[west, south], [east, north]], {"padding": 20, "animate": False})
     return m

@@ -55,8 +55,9 @@ rts.main = () => {
     const {box} = items[n], {clientWidth: w, clientHeight: h} = container;
     const left = panel.open && !narrow ? panel.offsetWidth : 0, right = w > left + 500 ? 340 : 0;
     map.once("moveend", show);  // the pop-up looks for room where the slump lies then
-    map.fitBounds([[box[0], box[1]], [box[2], box[3]]], {linear: true, duration: 350, maxZoom: 17,
-      padding: {top: h / 6, bottom: h / (narrow ? 2 : 6), left: left + w / 20, right: right + w / 20}});
+    const beside = (w - left - right) / 4;  // a slump is judged by what lies around it
+    map.fitBounds([[box[0], box[1]], [box[2], box[3]]], {linear: true, duration: 350, maxZoom: 16,
+      padding: {top: h / (narrow ? 6 : 3), bottom: h / (narrow ? 2 : 3), left: left + beside, right: right + beside}});
   };
   map.on("load", () => {
     for (const part of [rts.pictures, rts.slumps, rts.popup, rts.review, rts.table, rts.furniture]) part(app);

@@ -24,6 +24,7 @@ from rtslib.data.scenes import Scene
 from rtslib.errors import OutputError
 from rtslib.figures.mercator import LON_LAT
 from rtslib.figures.scenes import TRUTH_COLOUR
+from rtslib.figures.style import FALSE_ALARM, HIT, MISSED
 from rtslib.figures.web.overlays import pictures
 from rtslib.figures.web.slumps import detections_as_features, truth_as_features
 from rtslib.files import read_json, write_text
@@ -35,8 +36,8 @@ from rtslib.mapping.totals import TOTALS, as_text
 
 #: Scripts of the page in the order in which they run.
 PARTS = ("tools.js", "pictures.js", "slumps.js", "popup.js", "review.js", "table.js", "furniture.js", "main.js")
-#: Colours of verdicts; of Okabe and Ito 2008, safe for colour-blind readers. Their lines differ as well.
-VERDICTS = {"hit": "#56b4e9", "false alarm": "#e69f00", "missed": "#f0e442"}
+#: Colours of verdicts, those of the figures. Their lines differ as well.
+VERDICTS = {"hit": HIT[0], "false alarm": FALSE_ALARM[0], "missed": MISSED[0]}
 
 
 def write_webmap(
