@@ -7,6 +7,7 @@ SHELL := /bin/bash
 DATA ?=
 PROFILE ?= quick
 SEED ?= 0
+DEVICE ?= cpu
 SET := $(if $(strip $(DATA)),$(notdir $(patsubst %/,%,$(DATA))),synthetic)
 # What one makes goes to runs/SET-PROFILE, which git ignores, or to OUT. RECORD=1 writes the results of record in
 # results/ instead, which the README shows; those of a real set hold its pixels and are never kept there.
@@ -18,8 +19,12 @@ $(error RECORD=1 keeps results of the embedded landscape alone: leave DATA or RE
 endif
 RESULTS := results/$(PROFILE)
 STUDY_RESULTS := results/study$(if $(filter quick,$(PROFILE)),,-$(PROFILE))
+BENCH_RESULTS := results/bench$(if $(filter cuda,$(DEVICE)),_cuda)
 endif
 TO = $(if $(OUT)$(1),--out "$(or $(OUT),$(1))")
+
+# The benchmark: cpu or cuda, where a process a case would take longer in starting than in measuring.
+BENCH = --device "$(DEVICE)" $(if $(filter cuda,$(DEVICE)),--in-process)
 
 # The fusion study (notebook 06) on a real set starts from the landscape's runs; FOLDS=0,1,2,3,4 is cross-validation.
 FOLDS ?=
@@ -44,11 +49,11 @@ PY := .venv/bin/python
 STAMP := .venv/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
 RUN = $(PY) -m rtslib workbook run --seed "$(SEED)" $(if $(strip $(DATA)),--data "$(DATA)")
 
-.PHONY: help install reproduce study figures test lint smoke lab docs pictures lock clean
+.PHONY: help install reproduce study bench figures test lint smoke lab docs pictures lock clean
 
 help: ## show this list
 	@echo "make TARGET [DATA=folder] [PROFILE=smoke|quick|overnight|gpu] [SEED=0] [OUT=folder] [RECORD=1] [PYTHON=python3.11]"
-	@echo "make study also takes [FOLDS=0,1,2,3,4] [SCHEDULER=tcp://host:8786] [SOURCE=folder]"
+	@echo "make study also takes [FOLDS=0,1,2,3,4] [SCHEDULER=tcp://host:8786] [SOURCE=folder], make bench [DEVICE=cpu|cuda]"
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r t d; do \
 		printf '  %-11s %s\n' "$$t" "$$d"; done
 
@@ -60,6 +65,9 @@ reproduce: $(STAMP) ## run notebooks 00-05; tables, figures and the map go to OU
 
 study: $(STAMP) ## run the whole fusion study (notebook 06): an hour and a half on two cores, can be stopped and goes on
 	$(RUN) --profile "$(PROFILE)" --only 06 $(call TO,$(STUDY_RESULTS)) $(STUDY)
+
+bench: $(STAMP) ## measure speed and memory beside timm and torchvision, DEVICE=cuda on a GPU
+	$(PY) -m rtslib benchmark speed $(BENCH) --out "$(or $(OUT),$(BENCH_RESULTS),runs/bench)"
 
 figures: $(STAMP) ## redraw every chart, and the tables of README and docs, from the committed CSVs
 	$(PY) -m rtslib figures

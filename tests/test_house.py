@@ -164,6 +164,7 @@ def test_the_root_offers_the_verbs():
         ("import rtslib.study.redraw", ("torch", "lightning")),
         ("import rtslib.mapping.review", ("torch", "lightning")),
         ("import rtslib.figures.web.page", ("torch", "lightning", "leafmap")),
+        ("import rtslib.benchmarks.detectors, rtslib.benchmarks.speed", ("rasterio", "shapely", "geopandas", "dask")),
     ],
 )
 def test_a_door_is_light(code, heavy):

@@ -151,7 +151,7 @@ def test_notebooks_are_numbered_without_gaps():
 def make(*arguments: str) -> subprocess.CompletedProcess:
     """Run make as from a fresh shell, also when `make test` runs this."""
     ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "PROFILE", "SEED", "OUT", "FOLDS", "PYTHON"}
-    ours |= {"RECORD", "SCHEDULER"}
+    ours |= {"RECORD", "SCHEDULER", "DEVICE"}
     env = {k: v for k, v in os.environ.items() if k not in ours}
     return subprocess.run(["make", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
@@ -159,7 +159,8 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 def test_make_help_lists_every_target():
     text = (ROOT / "Makefile").read_text()
     targets = set(re.search(r"^\.PHONY: (.+)$", text, re.M)[1].split())
-    assert targets == set("help install reproduce study figures test lint smoke lab docs pictures lock clean".split())
+    every = "help install reproduce study bench figures test lint smoke lab docs pictures lock clean"
+    assert targets == set(every.split())
     shown = make()  # help is the default
     assert shown.returncode == 0, shown.stderr
     assert set(re.findall(r"^  ([a-z]+) {2,}\S", shown.stdout, re.M)) == targets
@@ -185,6 +186,11 @@ def test_make_writes_results_of_record_only_when_asked():
     assert '--out "scratch/smoke/synthetic"' in make("-n", "smoke").stdout
     assert '--only 06 --out "mine"' in make("-n", "study", "OUT=mine").stdout
     assert '--only 06 --out "results/study"' in make("-n", "study", "RECORD=1").stdout
+    assert '--device "cpu"  --out "runs/bench"' in make("-n", "bench").stdout
+    assert (
+        '--device "cuda" --in-process --out "results/bench_cuda"'
+        in make("-n", "bench", "DEVICE=cuda", "RECORD=1").stdout
+    )
     assert '--set scheduler="tcp://host:8786"' in make("-n", "study", "SCHEDULER=tcp://host:8786").stdout
     plan = make("-n", "study", "DATA=chips", "FOLDS=0,1").stdout
     assert '--only 06  --set folds="0,1" --set kind=transfer' in plan

@@ -56,6 +56,7 @@ def _peer(name: str, ours: MViT, side: int) -> Callable[[Tensor], Any]:
     """Return what gives a peer's maps of an image of `side` px, with the weights of ours, on its device."""
     device = next(ours.parameters()).device
     if name == "timm":
+        theirs: Any
         with device:
             theirs = timm.create_model(f"mvitv2_{SIZE}", num_classes=0, img_size=side)
         theirs.load_state_dict(_stretched(ours, theirs.state_dict()))

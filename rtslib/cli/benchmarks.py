@@ -1,4 +1,5 @@
-"""Commands that measure: `benchmark maps`, `benchmark grounds`, `benchmark parity`, `benchmark speed`."""
+"""Commands that measure: `benchmark maps`, `benchmark grounds`, `benchmark parity`, `benchmark speed`,
+`benchmark before`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +62,25 @@ def speed(
     """Measure how fast trunk, models, loader and start are, beside those of others; exit code 2 if a case fails."""
     from rtslib.benchmarks.speed import measure_speed
 
-    words = [word.strip() for word in only.split(",") if word.strip()]
-    if failed := measure_speed(out, device, repeats, threads, words, quick, in_process):
+    if failed := measure_speed(out, device, repeats, threads, _words(only), quick, in_process):
         fail(f"{len(failed)} cases failed, first {failed[0]}")
         raise typer.Exit(2)
+
+
+@benchmark.command()
+def before(
+    checkout: Annotated[Path, typer.Argument(metavar="CHECKOUT", help="Folder of another commit of rtslib.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the table.")],
+    only: Annotated[str, typer.Option(metavar="CASE,...", help="As of `benchmark speed`.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Of the CPU.")] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="Toy sizes, to see that all works.")] = False,
+) -> None:
+    """Measure by turns how fast this code is and that of another commit."""
+    from rtslib.benchmarks.before import compare
+
+    compare(checkout, out, _words(only), rounds, threads, quick)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

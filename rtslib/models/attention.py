@@ -8,6 +8,8 @@ the offset between query and key only, split into a part for rows and one for co
 Here that sum is one dot product of longer vectors, so that PyTorch's fused attention computes it and no
 queries x keys matrix is ever stored: append to q_i its products with Rh for every key row and with Rw
 for every key column, and to k_j a one-hot code of its row and column. Memory is then linear in area.
+Without gradients a CPU is asked otherwise, a block of queries at a time with the two terms as a mask: its
+kernel takes one (and gives it no gradient), and vectors as long as a map's sides are as much work again.
 
 *Windows* cut query and key maps into the same footprints (Hwin of the paper): each query attends to
 the keys of its own window. The paper's windows are as large as the training map (56 tokens at stride 4),
@@ -25,6 +27,8 @@ from torch.nn import functional as F
 
 Prior = Callable[[int, int, int], Tensor]  # axis, queries, keys -> (heads, queries, keys)
 HIDDEN = -1e4  # logit of a masked key: exp() of it is 0 in every dtype, and no row becomes NaN
+
+LOGITS, LEAST = 1 << 20, 64  # of a mask at a time (4 MiB); its queries, at least
 
 
 class Grid(NamedTuple):
@@ -86,6 +90,19 @@ def attend(
     if prior is not None:
         rows = rows + prior[0].repeat_interleave(wq, 1).to(q.dtype)
         cols = cols + prior[1].repeat(1, hq, 1).to(q.dtype)
+    q = q * (c**-0.5 if scale is None else scale)
+    hidden = None
+    if key_ok is not None:
+        hidden = torch.zeros(key_ok.shape, dtype=k.dtype, device=k.device).masked_fill_(~key_ok, HIDDEN)
+    by_mask = q.device.type == "cpu" and not torch.is_grad_enabled()
+    out = (_masked if by_mask else _lengthened)(q, k, v, rows, cols, hidden)
+    return out if key_ok is None else out * key_ok.any(1)[:, None, None, None]
+
+
+def _lengthened(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor, hidden: Tensor | None) -> Tensor:
+    """Attend with the terms of rows and columns, and what is hidden (B, keys), as further components of q and k."""
+    b, heads, n, _ = q.shape
+    hk, wk = rows.shape[-1], cols.shape[-1]
     code = torch.cat(
         [
             torch.eye(hk, dtype=k.dtype, device=k.device).repeat_interleave(wk, 0),
@@ -93,18 +110,31 @@ def attend(
         ],
         dim=1,
     ).repeat(k.shape[2] // (hk * wk), 1)
-    long_q = [q * (c**-0.5 if scale is None else scale), rows, cols]
-    long_k = [k, code.expand(b, heads, -1, -1)]
-    if key_ok is not None:
+    long_q, long_k = [q, rows, cols], [k, code.expand(b, heads, -1, -1)]
+    if hidden is not None:
         long_q.append(q.new_ones(b, heads, n, 1))
-        hidden = torch.zeros(key_ok.shape, dtype=k.dtype, device=k.device).masked_fill_(~key_ok, HIDDEN)
         long_k.append(hidden[:, None, :, None].expand(b, heads, -1, 1))
     long_q, long_k = torch.cat(long_q, dim=-1), torch.cat(long_k, dim=-1)
     # The fused kernels want one width for all three, on GPUs a multiple of 8.
     width = -(-max(long_q.shape[-1], v.shape[-1]) // 8) * 8
     wide_q, wide_k, wide_v = (F.pad(t, (0, width - t.shape[-1])) for t in (long_q, long_k, v))
-    out = F.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=1.0)[..., : v.shape[-1]]
-    return out if key_ok is None else out * key_ok.any(1)[:, None, None, None]
+    return F.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=1.0)[..., : v.shape[-1]]
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, cols: Tensor, hidden: Tensor | None) -> Tensor:
+    """Attend with the same terms as a mask, a block of queries at a time."""
+    b, heads, n, _ = q.shape
+    keys = k.shape[2]
+    maps = keys // (rows.shape[-1] * cols.shape[-1])
+    step = max(LEAST, LOGITS // (b * heads * keys))
+    parts = []
+    for start in range(0, n, step):
+        at = slice(start, start + step)
+        mask = (rows[:, :, at, :, None] + cols[:, :, at, None, :]).flatten(3)
+        mask = mask if maps == 1 else mask.repeat(1, 1, 1, maps)
+        mask = mask if hidden is None else mask + hidden[:, None, None]
+        parts.append(F.scaled_dot_product_attention(q[:, :, at], k, v, mask, scale=1.0))
+    return torch.cat(parts, dim=2)
 
 
 def even_sides(grid: Grid, axis: int) -> tuple[int, int]:

@@ -15,7 +15,9 @@ from rtslib.errors import DataError
 from rtslib.figures.studies import comparison, stage_rows
 from rtslib.figures.tables import is_faint
 from rtslib.files import ROOT, write_text
+from rtslib.study.markdown import as_markdown, committed
 from rtslib.study.plan import COMPARED, STAGES_OF
+from rtslib.study.speed import speed_section
 
 #: Said of studies that have not been run anew since (results/corrections.md).
 OLDER = (
@@ -67,7 +69,7 @@ def summary(results: Path) -> str:
     Raises:
         DataError: a table is missing.
     """
-    tables = {head: _read(results / path).set_index("model") for head, (path, _) in COLUMNS.items()}
+    tables = {head: committed(results / path).set_index("model") for head, (path, _) in COLUMNS.items()}
     rows = []
     for said, names in SHOWN.items():
         cells = []
@@ -79,12 +81,12 @@ def summary(results: Path) -> str:
             within = f" ({row[f'{score}_low']:.3f} to {row[f'{score}_high']:.3f})" if wide else ""
             cells.append(f"{row[score]:.3f}{within}" if good else "-")
         rows.append([said, *cells])
-    return _table(["model", *COLUMNS], rows)
+    return as_markdown(["model", *COLUMNS], rows)
 
 
 def quick_section(results: Path) -> str:
     """Return the scores of the models of notebook 04 as Markdown; raises as `summary`."""
-    models = _read(results / "quick" / "tables" / "04_comparison.csv")
+    models = committed(results / "quick" / "tables" / "04_comparison.csv")
     rows = [
         [f"`{m.model}`", f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})", f"{m.AP:.3f}", f"{m.box_AP50:.3f}",
          f"{m.AR:.3f}", f"{m.seconds / 60:.1f}"]
@@ -92,7 +94,7 @@ def quick_section(results: Path) -> str:
     ]  # fmt: skip
     first = models.iloc[0]
     said = f"{first.chips} test chips with {first.instances} slumps, one seed, 95 % intervals over sites:"
-    return f"{said}\n\n" + _table(["model", "mask AP50 (95 %)", "AP", "box AP50", "AR", "training, min"], rows)
+    return f"{said}\n\n" + as_markdown(["model", "mask AP50 (95 %)", "AP", "box AP50", "AR", "training, min"], rows)
 
 
 def study_section(tables: Path, title: str) -> str:
@@ -105,7 +107,7 @@ def study_section(tables: Path, title: str) -> str:
     Raises:
         DataError: a table is missing.
     """
-    models, gains = _read(tables / "models.csv"), _read(tables / "gains.csv")
+    models, gains = committed(tables / "models.csv"), committed(tables / "gains.csv")
     first, faint = models.iloc[0], is_faint(models)
     said = (
         f"{title} Scored on {first.chips} chips with {first.instances} slumps, {_seeds(models)}: means, 95 % "
@@ -126,7 +128,7 @@ def study_section(tables: Path, title: str) -> str:
         "F1",
         "ECE before, after",
     ]
-    parts = [said, _table(head, rows)]
+    parts = [said, as_markdown(head, rows)]
     for metric in ["AP50", *(["AP25"] if faint else [])] * (len(gains) > 0):
         parts += [
             f"Differences of {metric}, paired, on the seeds that both models have:",
@@ -152,16 +154,16 @@ def maps_section(results: Path) -> str:
     """Return the table of judged maps; raises as `summary`."""
     rows = []
     for title, path in MAPS.items():
-        at = _read(results / path).query("iou == 0.5").iloc[0]
+        at = committed(results / path).query("iou == 0.5").iloc[0]
         shares = ["-" if pd.isna(v) else f"{v:.2f}" for v in (at.precision, at.recall, at.f1, at.ap)]
         rows.append([title, f"{at.right + at.missed:.0f}", f"{at.right:.0f}", f"{at.wrong:.0f}", *shares])
-    table = _table(["map", "known", "found", "wrong", "precision", "recall", "F1", "AP50"], rows)
+    table = as_markdown(["map", "known", "found", "wrong", "precision", "recall", "F1", "AP50"], rows)
     return f"Polygon against polygon at IoU 0.5:\n\n{table}"
 
 
 def challenge_section(results: Path) -> str:
     """Return how the challenge's recipe did on chips of other ground as Markdown; raises as `summary`."""
-    scores = _read(results / "challenge" / "tables" / "scores.csv")
+    scores = committed(results / "challenge" / "tables" / "scores.csv")
     first = scores.iloc[0]
     rows = [
         [m.seen, f"{m.AP50:.3f} ({m.AP50_low:.3f} to {m.AP50_high:.3f})",
@@ -173,7 +175,9 @@ def challenge_section(results: Path) -> str:
         f"{first.chips} chips with {first.instances} slumps in {first.groups} groups of ground that no chip of the "
         "training side shows, one seed, 95 % intervals over groups:"
     )
-    return f"{said}\n\n" + _table(["chips seen", "AP50 (95 %)", "AP25 (95 %)", "AP", "AP small, medium, large"], rows)
+    return f"{said}\n\n" + as_markdown(
+        ["chips seen", "AP50 (95 %)", "AP25 (95 %)", "AP", "AP small, medium, large"], rows
+    )
 
 
 def _study(results: Path, name: str) -> str:
@@ -195,6 +199,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "docs/results/gpu.md": _gpu,
     "docs/results/maps.md": maps_section,
     "docs/challenge.md": challenge_section,
+    "docs/speed.md": speed_section,
 }
 
 
@@ -216,24 +221,24 @@ def _terms(models: pd.DataFrame) -> str:
              f"{m.image_passes / 1e3:.1f}", f"{m.train_macs / 1e12:.2f}"]
             for m in group.itertuples()
         ]  # fmt: skip
-        parts += [f"*{terms}:*", _table(head, rows)]
+        parts += [f"*{terms}:*", as_markdown(head, rows)]
     return "\n\n".join(parts)
 
 
 def _attention(tables: Path) -> str:
     rows = []
-    for name, part in _read(tables / "attention.csv").groupby("model", sort=False):
+    for name, part in committed(tables / "attention.csv").groupby("model", sort=False):
         lost = part["AP50"] - part["AP50_off"]
         spread = "" if len(part) < 2 else f" ({lost.min():+.3f} to {lost.max():+.3f})"
         rows.append([f"`{name}`", f"{len(part)}", f"{part['AP50'].mean():.3f}", f"{part['AP50_off'].mean():.3f}",
                      f"{lost.mean():+.3f}{spread}", f"{(lost > 0).sum()} of {len(part)}"])  # fmt: skip
-    return _table(["model", "seeds", "AP50", "off", "what it brings (least to most)", "ahead in"], rows)
+    return as_markdown(["model", "seeds", "AP50", "off", "what it brings (least to most)", "ahead in"], rows)
 
 
 def _added(tables: Path) -> str:
-    share = _read(tables / "added.csv").groupby(["model", "stride"])["share"].mean().unstack()
+    share = committed(tables / "added.csv").groupby(["model", "stride"])["share"].mean().unstack()
     rows = [[f"`{name}`", *(f"{v:.2f}" for v in row)] for name, row in zip(share.index, share.to_numpy(), strict=True)]
-    return _table(["model", *(f"stride {s}" for s in share.columns)], rows)
+    return as_markdown(["model", *(f"stride {s}" for s in share.columns)], rows)
 
 
 def _stages_table(stages: pd.DataFrame) -> str:
@@ -247,22 +252,17 @@ def _stages_table(stages: pd.DataFrame) -> str:
          f"{m.peak_memory_mib / 1024:.1f}", f"{m.trained_parameters / 1e6:.1f}"]
         for m in stages.itertuples()
     ]  # fmt: skip
-    return _table(head, rows)
+    return as_markdown(head, rows)
 
 
 def _missing_table(path: Path) -> str:
-    missing = _read(path).fillna({"part": ""})
+    missing = committed(path).fillna({"part": ""})
     missing["case"] = [f"{h} {p}".strip() for h, p in zip(missing["hidden"], missing["part"], strict=True)]
     wide = missing.pivot_table("AP50", "model", "case", sort=False)
-    return _table(
+    return as_markdown(
         ["model", *wide.columns],
         [[f"`{m}`", *(f"{v:.3f}" for v in row)] for m, row in zip(wide.index, wide.to_numpy(), strict=True)],
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _gains(models: pd.DataFrame, gains: pd.DataFrame, metric: str) -> str:
@@ -275,7 +275,7 @@ def _gains(models: pd.DataFrame, gains: pd.DataFrame, metric: str) -> str:
         there = [(name, r) in found.index for r in over]
         said = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*found.loc[(name, r)]) if t else "" for r, t in zip(over, there)]
         rows += [[f"`{name}`", *said]] if any(there) else []
-    return _table(["model", *(f"over `{r}`" for r in over)], rows)
+    return as_markdown(["model", *(f"over `{r}`" for r in over)], rows)
 
 
 def rewritten(page: str, section: str, name: str = "README.md") -> str:
@@ -284,12 +284,6 @@ def rewritten(page: str, section: str, name: str = "README.md") -> str:
         raise DataError(name, "no single pair of result marks", f"{BEGIN} ... {END}")
     head, rest = page.split(BEGIN)
     return f"{head}{BEGIN}\n\n{section}\n\n{END}{rest.split(END)[1]}"
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise DataError(path, "no such file", "a table, as `make reproduce` writes it")
-    return pd.read_csv(path)
 
 
 def rewrite_pages() -> None:

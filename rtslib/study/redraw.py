@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rtslib.figures import attention, charts, forest, grounds, reliability, studies, style
+from rtslib.figures import attention, charts, forest, grounds, reliability, speed, studies, style
 from rtslib.files import ROOT
 from rtslib.study.manifest import refresh
 from rtslib.study.plan import STAGES_OF
@@ -41,6 +41,7 @@ CHARTS: dict[str, tuple[Callable[[Path], Figure], str]] = {
     "memory": (studies.memory, "memory"),
     "totals": (grounds.totals, "totals"),
     "windows": (grounds.windows, "windows"),
+    "speed": (speed.speed, "speed"),
     "log": (charts.run_curves, "log"),
 }
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.mvitv2 import cal_rel_pos_type
 
+from rtslib.models import attention
 from rtslib.models.attention import Grid, attend, attend_map, even_sides, join_windows, relative_rows, split_windows
 
 
@@ -35,6 +36,21 @@ def test_hidden_keys_have_no_influence_and_a_query_without_keys_gets_zero():
     expected = (q[0] * 8**-0.5 @ k[0, :, :5].transpose(-2, -1)).softmax(-1) @ v[0, :, :5]
     torch.testing.assert_close(out[0], expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(out[1], torch.zeros_like(out[1]))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("maps", [1, 2])
+@pytest.mark.parametrize("width", [8, 12])
+def test_prediction_attends_as_training_does(monkeypatch, hidden, maps, width):
+    """By a mask in blocks of queries, the last one smaller, and by longer vectors."""
+    monkeypatch.setattr(attention, "LOGITS", 0)
+    monkeypatch.setattr(attention, "LEAST", 5)
+    q, k, v = draw(2, 3, 24, 8), draw(2, 3, maps * 6, 8, seed=1), draw(2, 3, maps * 6, width, seed=2)
+    rel_h, rel_w, prior = draw(4, 2, 8, seed=3), draw(6, 3, 8, seed=4), (draw(3, 4, 2), draw(3, 6, 3))
+    ok = draw(2, maps * 6, seed=5) > 0 if hidden else None
+    slow = attend(q, k, v, rel_h, rel_w, (4, 6), ok, prior=prior)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v, rel_h, rel_w, (4, 6), ok, prior=prior), slow, atol=1e-5, rtol=1e-5)
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.tuples(st.integers(1, 8), st.integers(1, 8)))
