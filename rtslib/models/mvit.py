@@ -38,7 +38,7 @@ SIZES: dict[str, MultiScaleVitCfg] = {
 }
 
 
-#: Weights of `nano`; none come with rtslib so far (`rtslib distill --out` writes them).
+#: Weights of `nano` that come with rtslib (`pretrained/README.md`); `rtslib distill --out` makes others.
 DISTILLED = Path(__file__).parent / "pretrained" / "mvitv2_nano.pt"
 
 
