@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from helpers.models import redraw
 from rtslib.errors import WeightsError
-from rtslib.models.mvit import Extent, MViT, load_imagenet
+from rtslib.models.mvit import DISTILLED, Extent, MViT, load_imagenet
 
 
 @pytest.mark.parametrize("size", ["tiny", "small"])
@@ -107,7 +107,7 @@ def test_blocks_that_attend_globally():
 
 PEAK = """
 import resource, torch
-from rtslib.models.mvit import MViT
+from rtslib.models.mvit import DISTILLED, MViT
 torch.set_num_threads(1)
 model = MViT("nano").eval()
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -140,9 +140,24 @@ def test_imagenet_weights_load_from_a_file_in_timms_format(tmp_path, bands):
     torch.testing.assert_close(rgb, kernel * 3 / bands if bands != 3 else kernel)
 
 
+@pytest.mark.parametrize("bands", [3, 8])
+def test_weights_of_nano_come_along(bands):
+    """Whole, finite, small enough to be shipped, and for other than three bands by timm's rule."""
+    ours = MViT("nano", in_chans=bands)
+    load_imagenet(ours, "nano")
+    theirs = torch.load(DISTILLED, weights_only=True)
+    assert torch.equal(ours.stages[2].blocks[1].attn.qkv.weight, theirs["stages.2.blocks.1.attn.qkv.weight"].float())
+    kernel = theirs["patch_embed.proj.weight"].float()
+    torch.testing.assert_close(ours.patch_embed.proj.weight[:, :3], kernel * 3 / bands if bands != 3 else kernel)
+    with torch.inference_mode():
+        maps = ours.eval()(torch.randn(1, bands, 64, 64))
+    assert all(m.isfinite().all() and m.std() > 0 for m in maps)
+    assert DISTILLED.stat().st_size < 16 * 2**20
+
+
 def test_weights_that_cannot_be_had_say_so(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="no ImageNet weights for nano"):
-        load_imagenet(MViT("nano"), "nano")
+        load_imagenet(MViT("nano"), "nano", tmp_path / "nano.pt")
     (tmp_path / "cut.safetensors").write_bytes(b"\x08\x00")
     with pytest.raises(WeightsError, match="mvitv2_tiny cannot be loaded"):
         load_imagenet(MViT("tiny"), "tiny", tmp_path / "cut.safetensors")
