@@ -369,8 +369,8 @@ def test_map_from_sources_is_reviewed_judged_and_exported(capsys, run, tmp_path)
     code, said, _ = call(capsys, *judged, "--json")
     assert code == 0 and json.loads(said)["detections"] == len(got)
     gpd.read_file(scene / "truth.gpkg").translate(9e5, 0).to_file(tmp_path / "far.gpkg")
-    judged[-1] = tmp_path / "far.gpkg"
-    assert "lies near the map's: is it of this ground?" in call(capsys, *judged)[2][0]
+    elsewhere = [*judged[:-1], tmp_path / "far.gpkg"]
+    assert "lies near the map's: is it of this ground?" in call(capsys, *elsewhere)[2][0]
     table = tmp_path / "ledger.csv"
     everything = ["evaluate", "--map", out / "candidates.gpkg", "--truth", scene / "truth.gpkg"]
     assert call(capsys, *everything, "--least", 0.3, "--ledger", table)[0] == 0
@@ -450,7 +450,7 @@ def test_help_is_quick_and_has_a_line_for_every_command():
     assert done.returncode == 0 and time.monotonic() - started < 2
     lines = done.stdout.split("Commands:")[1].strip().splitlines()
     assert [line.split()[0] for line in lines] == (
-        "synth chips info split validate doctor fetch train predict evaluate challenge prepare-challenge submit "
+        "synth chips info split validate doctor fetch train join predict evaluate challenge prepare-challenge submit "
         "distill map review arts figures workbook benchmark"
     ).split()
     assert all(line.strip().endswith(".") and not line.endswith("...") for line in lines)

@@ -178,7 +178,7 @@ OTHERS = {
     "grey JPEG": (lambda p: Image.new("L", (30, 20)).save(p, format="JPEG"), "mode L", "one band is not colour"),
     "GIF": (lambda p: Image.new("P", (30, 20)).save(p, format="GIF"), "no readable image, but a GIF", "JPEG or PNG"),
     "WebP": (lambda p: Image.new("RGB", (30, 20)).save(p, format="WEBP"), "but a WEBP", "JPEG or PNG"),
-    "TIFF": (lambda p: Image.new("RGB", (30, 20)).save(p, format="TIFF"), "but a TIFF", "chips.csv"),
+    "TIFF": (lambda p: Image.new("RGB", (30, 20)).save(p, format="TIFF"), "but a TIFF", "layout geotiff"),
     "empty": (lambda p: p.write_bytes(b""), "no readable image", "JPEG or PNG"),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from rtslib.errors import ConfigError, MissingModalityError
 from rtslib.models.build import build_model
 from rtslib.training.prediction import predict
 
-ALL = [f for f in FusionName.__args__ if f != "trees"]  # for which see tests/models/test_trees.py
+ALL = [f for f in FusionName.__args__ if f not in ("trees", "ensemble")]  # tests/models/test_trees.py, test_ensemble.py
 
 
 def test_halves_are_halves_of_what_is_there():

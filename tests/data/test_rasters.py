@@ -231,7 +231,7 @@ def test_files_that_are_none(tmp_path):
 # --- breaches found at reading
 
 VALUES = {
-    "above": ({"ndvi": full(1.5)}, {}, "found ndvi 1.5, expected -1 to 1 (see scale, offset and nod"),
+    "above": ({"ndvi": full(1.5)}, {}, "found ndvi 1.5, expected -1 to 1 (see its scale, offset and nod"),
     "below": ({"slope": full(-3)}, {}, "band 1: found slope -3, expected 0 to 90 (degree)"),
     "scaled": ({"slope": full(9100)}, {"dtype": "int16", "scales": [0.01]}, "found slope 91, expected 0 to"),
     "infinite": ({"slope": full(np.inf)}, {}, "found slope inf, expected 0 to 90 (degree)"),

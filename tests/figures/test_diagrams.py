@@ -43,7 +43,7 @@ def test_the_formulas_are_drawn():
 
 
 @pytest.mark.parametrize("draw", [diagrams.fused_detector, diagrams.cascade])
-@pytest.mark.parametrize("fusion", ["decision", "trees"])
+@pytest.mark.parametrize("fusion", ["decision", "trees", "ensemble"])
 def test_what_is_no_network_is_refused(draw, fusion):
     with pytest.raises(ConfigError, match="no network"):
         draw(Config(fusion=fusion))

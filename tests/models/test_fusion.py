@@ -22,7 +22,7 @@ def maps(level, seed=0, size=(16, 24), channels=64):
 
 
 def test_the_config_offers_exactly_the_strategies():
-    assert set(Config.model_fields["fusion"].annotation.__args__) == {*STRATEGIES, "decision", "trees"}
+    assert set(Config.model_fields["fusion"].annotation.__args__) == {*STRATEGIES, "decision", "trees", "ensemble"}
 
 
 @pytest.mark.parametrize("cls", [MergeOnly, ResidualCrossAttention])
