@@ -101,7 +101,7 @@ def join(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the joined run.")],
     category: Category = "",
 ) -> None:
-    """Put finished runs together: what two kinds of model agree on is surer.
+    """Put finished runs together: what both see is surer.
 
     The joined run is used like any other, by predict, map and evaluate. A network and `--set fusion=trees` go well
     together; train them with the same --split.

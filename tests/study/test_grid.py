@@ -105,7 +105,9 @@ def test_a_run_of_a_lost_worker_is_done_again_from_its_last_epoch(tmp_path):
     """kill -9 of a worker in the middle of a run: another one goes on with it, and nothing is trained twice."""
     run = copy_of_the_package(tmp_path) / "rgb"
     config = tmp_path / "rtslib" / "config.py"
-    config.write_text(config.read_text().replace('"proposals": 20, "epochs": 1}', '"proposals": 20, "epochs": 12}'))
+    before = config.read_text()
+    config.write_text(before.replace('"proposals": 20, "epochs": 1,', '"proposals": 20, "epochs": 12,'))
+    assert config.read_text() != before
     study, deadline = start(tmp_path, tmp_path / "log", "rgb"), time.monotonic() + 300
     while len(read_log(run / "log.csv")) < 3:
         assert time.monotonic() < deadline and study.poll() is None, (tmp_path / "log").read_text()
