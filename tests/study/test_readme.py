@@ -76,11 +76,12 @@ def test_the_summary_shows_the_model_that_a_set_has(tmp_path):
     intervals = {"AP50_low": 0.1, "AP50_high": 0.3, "AP25": 0.4, "AP25_low": 0.3, "AP25_high": 0.5}
     for folder, file, names in (
         ("quick", "04_comparison", ["rgb", "rgb_continued"]), ("study", "models", ["trees"]),
-        ("sentinel_rts", "models", ["rgb"]),
+        ("gpu/sentinel_rts", "models", ["rgb"]),
     ):  # fmt: skip
         (tmp_path / folder / "tables").mkdir(parents=True)
         models = pd.DataFrame({"model": names, "AP50": [0.15, 0.2][: len(names)], **intervals})
         models.to_csv(tmp_path / folder / "tables" / f"{file}.csv")
-    _, _, colour, *_, trees = summary(tmp_path).splitlines()
-    assert colour == "| true colour alone | 0.200 (0.100 to 0.300) | - | 0.400 (0.300 to 0.500) |"
-    assert trees == "| boosted trees on pixels | - | 0.150 (0.100 to 0.300) | - |"
+    _, _, colour, *_, trees, joined = summary(tmp_path).splitlines()
+    assert colour == "| true colour alone | 0.200 (0.100 to 0.300) | - | 0.400 (0.300 to 0.500) | 0.150 (0.100 to 0.300) |"
+    assert trees == "| boosted trees on pixels | - | 0.150 (0.100 to 0.300) | - | - |"
+    assert joined == "| stacked bands and trees joined | - | - | - | - |"

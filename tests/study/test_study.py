@@ -144,7 +144,7 @@ def test_only_what_names_a_study_travels(study):
     import pickle
 
     assert study.chipset and pickle.loads(pickle.dumps(study)) == study
-    assert set(pickle.loads(pickle.dumps(study)).__dict__) == {"data", "profile", "seed", "kind", "fold"}
+    assert set(pickle.loads(pickle.dumps(study)).__dict__) == {"data", "profile", "seed", "kind", "fold", "source"}
 
 
 def test_trees_are_a_row_of_the_tables_like_any_other(study, tmp_path):
