@@ -41,7 +41,7 @@ def test_a_profile_is_one_training_from_start_to_end(data, asked, tmp_path):
     assert list(config.modalities) == ["rgb", "spectral", "terrain"]
 
 
-@pytest.mark.parametrize(("side", "scale", "crop"), [(5, 3.0, 64), (15, 2.0, 96), (40, 1.0, 192)])
+@pytest.mark.parametrize(("side", "scale", "crop"), [(5, 3.0, 64), (35, 2.0, 96), (60, 1.2, 160)])
 def test_rasters_are_enlarged_as_their_slumps_need(asked, tmp_path, side, scale, crop):
     """Two groups of one chip with one slump of side x side px; what an option says stays."""
     for k in range(2):
