@@ -12,8 +12,8 @@ from rtslib.data.chips import ChipSet
 from rtslib.data.masks import rle_bbox
 from rtslib.errors import ConfigError
 
-#: Least width of the median slump as a model of rasters' chips sees it, px: that of Maxar's slumps (4 m) at twice, which
-#: was chosen by measuring (docs/challenge.md). Slumps of Sentinel-2 stay below it at three times.
+#: Least width of the median slump as a model of rasters' chips sees it, px: that of Maxar's slumps (4 m) at twice,
+#: which was chosen by measuring (docs/challenge.md). Slumps of Sentinel-2 stay below it at three times.
 SIDE = 70.0
 
 

@@ -12,7 +12,7 @@ from rtslib.study.readme import BEGIN, END, PAGES, maps_section, rewritten, stud
 from rtslib.study.redraw import CHARTS, draw_all
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = sorted(p.parent for p in (ROOT / "results").glob("*/tables"))
+RESULTS = sorted(p.parent for p in (ROOT / "results").rglob("tables"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -82,6 +82,7 @@ def test_the_summary_shows_the_model_that_a_set_has(tmp_path):
         models = pd.DataFrame({"model": names, "AP50": [0.15, 0.2][: len(names)], **intervals})
         models.to_csv(tmp_path / folder / "tables" / f"{file}.csv")
     _, _, colour, *_, trees, joined = summary(tmp_path).splitlines()
-    assert colour == "| true colour alone | 0.200 (0.100 to 0.300) | - | 0.400 (0.300 to 0.500) | 0.150 (0.100 to 0.300) |"
+    real = "0.400 (0.300 to 0.500) | 0.150 (0.100 to 0.300)"
+    assert colour == f"| true colour alone | 0.200 (0.100 to 0.300) | - | {real} |"
     assert trees == "| boosted trees on pixels | - | 0.150 (0.100 to 0.300) | - | - |"
     assert joined == "| stacked bands and trees joined | - | - | - | - |"
