@@ -64,7 +64,7 @@ def speed(table: str | Path) -> Figure:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows.itertuples()])
     axes.invert_yaxis()
-    label(axes, "time, as a multiple (1: the same)", "")
+    label(axes, "times as long as rtslib", "")
     return figure
 
 
