@@ -226,15 +226,15 @@ _LAYOUTS: dict[str, Any] = {
     "coco": {**_REAL, "scale": 2.0, "crop": 128},
 }  # fmt: skip
 
+# How chips of 4 m are varied in training.
+_VARIED: dict[str, Any] = {"scale_jitter": 0.25, "paste": 0.3, "jitter": 1.5, "hue": 0.05}
+
 # The same with a GPU: steps of eight crops, 225 of which took a minute on an H200 that trained 14 models at a time
 # (results/gpu); `coco` takes as many crops as the challenge's recipe.
 _GPU_REAL: dict[str, Any] = {"batch_size": 8, "workers": 1, "val_every": 0, "head_norm": "GN"}
 _GPU_LAYOUTS: dict[str, Any] = {
     "geotiff": {**_NANO, **_LAYOUTS["geotiff"], **_GPU_REAL, "scale": 4.0, "steps": 230},
-    "coco": {
-        **_NANO, **_LAYOUTS["coco"], **_GPU_REAL, "steps": 3000,
-        "scale_jitter": 0.25, "paste": 0.3, "jitter": 1.5, "hue": 0.05,
-    },
+    "coco": {**_NANO, **_LAYOUTS["coco"], **_VARIED, **_GPU_REAL, "steps": 3000},
 }  # fmt: skip
 
 # Minutes on two CPU cores; `overnight` has the same models, and steps for eight hours. A validation an epoch takes a
@@ -248,8 +248,8 @@ _QUICK: dict[str, Any] = {
 
 #: The frozen recipe of `python -m rtslib challenge`: all chips train, hours on two cores.
 CHALLENGE: dict[str, Any] = {
-    **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 12000, "scale_jitter": 0.25, "paste": 0.3,
-    "jitter": 1.5, "hue": 0.05, "tta": True, "val_fraction": 0.08, "test_fraction": 0.0,
+    **_NANO, **_LAYOUTS["coco"], "fusion": "data", "steps": 12000, **_VARIED, "tta": True,
+    "val_fraction": 0.08, "test_fraction": 0.0,
 }  # fmt: skip
 
 #: Notebook profiles: size of the embedded landscape (chips, px a side) and of its scene (px a side), knobs of

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rtslib.config import Config
 from rtslib.data.chips import ChipSet
-from rtslib.data.splits import SIDES
+from rtslib.data.splits import SIDES, load_split
 from rtslib.errors import ConfigError
 from rtslib.files import write_json
 from rtslib.models.build import build_model
@@ -36,8 +36,9 @@ def ensemble_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFr
         chipset, split: as the runs had them.
 
     Raises:
-        DataError: a run is missing. ConfigError: fewer than two runs, or they differ in a knob of `SHARED`, in the
-            bands of a modality, or one was trained on chips that are not for training.
+        DataError: a run is missing, or its split is not of these chips.
+        ConfigError: fewer than two runs, or they differ in a knob of `SHARED` or in the bands of a modality; or one was
+            trained on chips that are not for training.
     """
     configs = {name: run.config for name, run in start.items()}
     if len(configs) < 2:
@@ -55,7 +56,7 @@ def ensemble_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFr
         if odd := [m for m, bands in c.modalities.items() if united["modalities"][m] != bands]:
             raise ConfigError(f"{name} reads other bands as {odd[0]} than the others: join runs of the same bands")
     united["modalities"] = {m: united["modalities"][m] for c in configs.values() for m in c.modalities}
-    _same_ground(start, split)
+    _same_ground(start, chipset, split)
     members = [c.updated(temperature=1.0, score_shift=0.0, tta=False).model_dump() for c in configs.values()]
     most = max(c.max_dets for c in configs.values())
     shared = {**united, "tta": first.tta, "max_dets": most, "seed": first.seed}
@@ -94,11 +95,11 @@ def assemble(recipe: Recipe, run: Run, resume: bool = True) -> Run:
     return run
 
 
-def _same_ground(start: Mapping[str, Run], split: pd.DataFrame) -> None:
+def _same_ground(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFrame) -> None:
     """Refuse a run that was trained on chips which the split keeps for validation or test."""
     kept = set(split.loc[split["side"] != "train", "chip"])
     for name, run in start.items():
-        theirs = pd.read_csv(run.folder / "split.csv")
+        theirs = load_split(run.folder / "split.csv", chipset)
         seen = kept & set(theirs.loc[theirs["side"] == "train", "chip"])
         if seen:
             raise ConfigError(

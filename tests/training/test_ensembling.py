@@ -8,7 +8,7 @@ from rtslib.cli.main import app
 from rtslib.config import PROFILES, Config
 from rtslib.data.opening import open_chips
 from rtslib.data.splits import load_split, save_split, split_by_group
-from rtslib.errors import ConfigError, OutputError
+from rtslib.errors import ConfigError, DataError, OutputError
 from rtslib.synthetic.chips import write_challenge
 from rtslib.training.ensembling import assemble, ensemble_recipe
 from rtslib.training.prediction import predict
@@ -65,6 +65,10 @@ def test_runs_that_do_not_go_together_are_refused(made, tmp_path):
     runs["trees"].config.updated(tta=True).save(odd.folder / "config.json")
     with pytest.raises(ConfigError, match="differ in tta"):
         ensemble_recipe({"data": runs["data"], "odd": odd}, chipset, split)
+    bare = Run(tmp_path / "bare")  # a run's folder from which the split was lost
+    runs["trees"].config.save(bare.folder / "config.json")
+    with pytest.raises(DataError, match="split.csv"):
+        ensemble_recipe({"data": runs["data"], "bare": bare}, chipset, split)
     few = Run(tmp_path / "few")
     runs["trees"].config.updated(modalities={"rgb": ["red", "blue", "green"]}).save(few.folder / "config.json")
     with pytest.raises(ConfigError, match="few reads other bands as rgb"):
