@@ -123,6 +123,15 @@ class Drawn(NamedTuple):
         """Return those of some seeds, by their places in `scores`."""
         return Drawn(self.scores[list(seeds)], self.draws[list(seeds)], self.units)
 
+    @property
+    def error(self) -> float:
+        """Standard error over groups of the seeds' mean; NaN with one group, or without a known draw."""
+        known = self.draws.mean(axis=0)
+        known = known[np.isfinite(known)]
+        if self.units < 2 or len(known) < 2:
+            return float("nan")
+        return float(known.std(ddof=1)) * (self.units / (self.units - 1)) ** 0.5
+
     def interval(self, least: float = 0.0) -> tuple[float, float]:
         """Return the 95 % interval of the mean over seeds and groups, within [least, 1]; (nan, nan) if unknown."""
         seeds, groups = len(self.scores), self.units

@@ -112,6 +112,13 @@ def test_three_seeds_by_hand():
     assert (low, high) == (pytest.approx(0.5 - 0.2484, abs=1e-4), pytest.approx(0.5 + 0.2484, abs=1e-4))
 
 
+def test_a_standard_error_by_hand():
+    """Draws 0.4 and 0.6: sd 0.1 sqrt(2), and five groups tell sqrt(5 / 4) times as little as their draws seem to."""
+    draws = np.array([[0.4, 0.6, np.nan]])
+    assert Drawn(np.array([0.5]), draws, 5).error == pytest.approx(0.1 * 2**0.5 * 1.25**0.5)
+    assert np.isnan(Drawn(np.array([0.5]), draws, 1).error) and np.isnan(Drawn(np.array([0.5]), draws[:, 2:], 5).error)
+
+
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 @pytest.mark.parametrize("spread", [(1, 0.1, 1), (1, 1, 1), (1, 3, 3), (1, 5, 3), (0.2, 5, 3), (0.05, 5, 0.5)])
 def test_the_interval_covers(seeds, spread):

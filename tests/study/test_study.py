@@ -12,6 +12,7 @@ import rtslib.config
 from rtslib import files
 from rtslib.config import Config
 from rtslib.errors import ConfigError, DataError
+from rtslib.evaluation.bootstrap import Drawn
 from rtslib.study import scores
 from rtslib.study.redraw import draw_all
 from rtslib.study.study import Study
@@ -91,15 +92,33 @@ def test_two_stages_end_to_end_and_are_not_repeated(study, monkeypatch):
         study.run("residual_cross_attention", seed=2).make(progress=False)
 
 
-def test_the_best_run_is_chosen_on_validation_chips(monkeypatch):
-    known = {"weak": 0.2, "strong": 0.7, "none": float("nan")}
+def drawn(score, by_group):
+    """A score of one seed whose samples of groups lie evenly around it."""
+    return Drawn(np.array([score]), np.array([score + np.linspace(-1, 1, 101) * by_group]), 9)
+
+
+@pytest.mark.parametrize(
+    ("known", "taken"),
+    [
+        ({"small": (0.2, 0.0), "large": (0.7, 0.01)}, "large"),
+        ({"small": (0.6, 0.0), "large": (0.7, 0.3)}, "small"),  # 0.1 behind, and one standard error is 0.19
+        ({"small": (0.7, 0.0), "large": (0.6, 0.3)}, "small"),
+        ({"large": (0.6, 0.3), "small": (0.4, 0.0)}, "large"),
+        ({"large": (float("nan"), 0.0), "small": (float("nan"), 0.0)}, "small"),
+    ],
+)
+def test_the_simplest_run_that_is_as_good_as_the_best_on_validation_chips(monkeypatch, known, taken):
     study = SimpleNamespace(split=pd.DataFrame({"side": ["train", "val", "test"]}))
-    runs = {name: SimpleNamespace(name=name, study=study) for name in known}
+    sizes = {"small": 1, "large": 2}
+    runs = [
+        SimpleNamespace(name=n, study=study, made=SimpleNamespace(cost=lambda n=n: {"parameters": sizes[n]}))
+        for n in known
+    ]
     monkeypatch.setattr(scores, "_hits", lambda run, side: {"val": run.name}[side])
-    monkeypatch.setattr(scores, "average_precision", known.get)
-    assert scores.best(list(runs.values())) is runs["strong"] and scores.best([runs["none"]]) is runs["none"]
+    monkeypatch.setattr(scores, "ap_draws", lambda found: drawn(*known[found[0]]))
+    assert scores.best(runs).name == taken
     study.split = study.split[study.split["side"] != "val"]
-    assert scores.best(list(runs.values())) is runs["weak"]  # none to choose by: the first one
+    assert scores.best(runs) is runs[0]  # none to choose by: the first one
 
 
 def with_chips(profile="mini", **chipset):
