@@ -78,15 +78,32 @@ def paste_masks(probs: Tensor, boxes: Tensor, height: int, width: int) -> Tensor
 
     Source: the sampling rule of detectron2's `paste_masks_in_image` (cells are areas, not points).
     """
-    pasted = probs.new_empty(len(probs), height, width)
+    if probs.device.type == "cpu":
+        return _paste_one_by_one(probs, boxes, height, width)
+    pasted = probs.new_empty(len(probs), height, width)  # on a GPU, starting work for each box costs more than pixels
+    rows, cols = (torch.arange(n, device=boxes.device) + 0.5 for n in (height, width))
     for part, cells, box in zip(*(t.split(AT_ONCE) for t in (pasted, probs, boxes)), strict=True):
-        part.copy_(_paste(cells, box, height, width))
+        part.copy_(_paste(cells, box, rows, cols))
     return pasted
 
 
-def _paste(probs: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
+def _paste_one_by_one(probs: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
+    """Paste as `paste_masks`, each within its own box; sampling fades to 0 over half a cell beyond its edge."""
+    pasted = probs.new_zeros(len(probs), height, width)
+    half = (boxes[:, 2:] - boxes[:, :2]) / (2 * probs.shape[-1])
+    ends = torch.cat([(boxes[:, :2] - half).floor(), (boxes[:, 2:] + half).ceil()], dim=1)
+    ends = torch.minimum(ends.clamp(min=0), ends.new_tensor([width, height] * 2)).int()
+    for part, cells, box, (x0, y0, x1, y1) in zip(pasted, probs, boxes, ends.tolist(), strict=True):
+        rows, cols = torch.arange(y0, y1) + 0.5, torch.arange(x0, x1) + 0.5
+        if len(rows) and len(cols):
+            part[y0:y1, x0:x1] = _paste(cells[None], box[None], rows, cols)[0]
+    return pasted
+
+
+def _paste(probs: Tensor, boxes: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """Sample masks at the centres `rows` (h,) and `cols` (w,) of pixels: (n, h, w)."""
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
-    y = (torch.arange(height, device=boxes.device) + 0.5 - y0) / (y1 - y0).clamp(min=1e-6) * 2 - 1
-    x = (torch.arange(width, device=boxes.device) + 0.5 - x0) / (x1 - x0).clamp(min=1e-6) * 2 - 1
-    grid = torch.stack([x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=3)
+    y = (rows - y0) / (y1 - y0).clamp(min=1e-6) * 2 - 1
+    x = (cols - x0) / (x1 - x0).clamp(min=1e-6) * 2 - 1
+    grid = torch.stack([x[:, None, :].expand(-1, len(rows), -1), y[:, :, None].expand(-1, -1, len(cols))], dim=3)
     return F.grid_sample(probs[:, None], grid.to(probs.dtype), align_corners=False)[:, 0]

@@ -71,10 +71,11 @@ def together(found: list[Found], most: int) -> Found:
     Returns:
         The same, descending by score; masks without a pixel of one half are gone.
     """
-    every = {k: torch.cat([f[k] for f in found]) for k in ("boxes", "scores", "masks")}
-    every["labels"] = torch.ones_like(every["scores"], dtype=torch.long)
-    full = (every["masks"] >= 0.5).flatten(1).any(1) if len(every["masks"]) else every["scores"].bool()
-    order = every["scores"].argsort(descending=True, stable=True)
-    order = order[full[order]]
-    keep = order[mask_nms(every["masks"][order] >= 0.5, OVERLAP)][:most]
-    return {k: v[keep] for k, v in every.items()}
+    boxes, scores = (torch.cat([f[k] for f in found]) for k in ("boxes", "scores"))
+    inside = torch.cat([f["masks"] >= 0.5 for f in found])  # a quarter of the probabilities' memory
+    order = scores.argsort(descending=True, stable=True)
+    order = order[inside.flatten(1).any(1)[order]]
+    keep = order[mask_nms(inside[order], OVERLAP)][:most]
+    every = [mask for f in found for mask in f["masks"]]
+    masks = torch.stack([every[k] for k in keep.tolist()]) if len(keep) else found[0]["masks"][:0]
+    return {"boxes": boxes[keep], "scores": scores[keep], "masks": masks, "labels": torch.ones_like(keep)}

@@ -13,6 +13,7 @@ from rtslib.files import whole
 from rtslib.models.build import build_model
 from rtslib.models.decision import Decision
 from rtslib.models.detector import Detector
+from rtslib.models.fused import fuse
 from rtslib.models.model import Model
 from rtslib.models.names import common_weights, fit_weights
 from rtslib.models.tta import turned
@@ -66,8 +67,11 @@ def load_model(run: Run, bare: bool = False) -> Model:
 
 
 def load_onto_device(run: Run) -> Model:
-    """Rebuild a finished run's model as `load_model`, on the GPU if there is one."""
-    return load_model(run).to(best_device())
+    """Rebuild a finished run's model as `load_model`, on the GPU if there is one, with its layers fused to predict
+    (`rtslib.models.fused`)."""
+    model = load_model(run)
+    fuse(model)
+    return model.to(best_device())
 
 
 def best_device() -> str:
