@@ -95,7 +95,8 @@ class Detector(Trunk):
         if self.semantic is not None:
             segmented, added = self.semantic([features[k] for k in LEVELS])
             features |= {k: features[k] + more for k, more in zip(LEVELS, added, strict=True)}
-        return ImageList(next(iter(images.values())), sizes), features, [features[k] for k in LEVELS], segmented
+        levels = [features[k].contiguous() for k in LEVELS]  # RoIAlign would copy them so in each of its calls
+        return ImageList(next(iter(images.values())), sizes), features, levels, segmented
 
     def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
         listed, features, levels, segmented = self._features(batch)
