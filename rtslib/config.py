@@ -225,11 +225,12 @@ _SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "pr
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN", "semantic": 1.0}
 
 # On real chips: weights from elsewhere, chips enlarged so that a slump of 30 px covers anchors and cells, crops around
-# slumps, and steps of two crops. Slumps of 10 m pixels are smaller than those of 4 m.
+# slumps, and steps of two crops. Slumps of 10 m pixels are smaller than those of 4 m. Of these many are larger than a
+# crop and were never seen whole: whole chips are enlarged less (results/corrections.md).
 _REAL: dict[str, Any] = {"backbone": "lite0", "pretrained": True, "batch_size": 2}
 _LAYOUTS: dict[str, Any] = {
     "geotiff": {**_REAL, "scale": 3.0, "crop": 64, "anchor_sizes": [12, 24, 48, 96, 192], "test_fraction": 0.2},
-    "coco": {**_REAL, "scale": 2.0, "crop": 128},
+    "coco": {**_REAL, "scale": 2.0, "predict_scale": 0.75, "crop": 128},
 }  # fmt: skip
 
 # How chips of 4 m are varied in training.
