@@ -130,7 +130,7 @@ class Config(BaseModel):
     workers: int = Field(0, ge=0)  # loader processes, of each process that trains
     devices: int = Field(1, ge=1)  # cards a machine that train together; without a GPU, processes
     num_nodes: int = Field(1, ge=1)  # machines, each with `devices`
-    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"  # Lightning's; auto: what it takes
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"  # Lightning's; auto: ddp
     val_every: int = Field(0, ge=0)  # epochs between validations; 0: never
     val_fraction: float = Field(0.15, ge=0, lt=1)  # share of chips, by whole groups
     test_fraction: float = Field(0.2, ge=0, lt=1)  # the same

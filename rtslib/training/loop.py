@@ -258,8 +258,9 @@ def fit(
         )  # fmt: skip
         last = out / "last.ckpt"
         lit = Lit(model, steps, truth, team)
+        launcher: Any = trainer.strategy.launcher
         if team.children:  # a signal that ends this process ends them
-            trainer.strategy.launcher.procs = team.children
+            launcher.procs = team.children
         try:
             trainer.fit(lit, loader, val_loader, ckpt_path=last if last.exists() else None, weights_only=True)
         except RuntimeError as e:

@@ -143,7 +143,7 @@ def gather(config: Config) -> Team:
     if config.devices > (there := cards or os.cpu_count() or 1):
         raise ConfigError(f"devices={config.devices}: this machine has {there} {'GPUs' if cards else 'cores, no GPU'}")
     if _left or (sys.argv[0] == "-c" and started == 1):
-        raise ConfigError(f"{asked}: several processes train one run a program, started as a command or a script")
+        raise ConfigError(f"{asked}: such a run is the only one of a command or script: leave them out in a study")
     from lightning import Fabric
 
     for part in ("fabric", "pytorch"):
