@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from rtslib.config import Config
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.samples import ChipDataset, collate
-from rtslib.errors import NonFiniteLossError
+from rtslib.errors import NonFiniteLossError, TrainingError
 from rtslib.evaluation.coco import evaluate
 from rtslib.files import whole
 from rtslib.models.fusion import Fusion
@@ -32,7 +32,7 @@ from rtslib.models.model import Model
 from rtslib.training.logs import read_log, write_log
 from rtslib.training.order import EpochSampler, mixed_seed
 from rtslib.training.prediction import as_results
-from rtslib.training.team import Team
+from rtslib.training.team import LOST, Team
 
 
 class Lit(L.LightningModule):
@@ -236,9 +236,6 @@ def fit(
     if progress and team.first:
         callbacks += shown_by(out.name)
         print(team.said(config.batch_size), file=sys.stderr, end="")
-    precision: Any = config.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
     with warnings.catch_warnings():
         for known in (
@@ -249,13 +246,7 @@ def fit(
             "recommended to use `self.log",  # what is logged is a mean over all processes already
         ):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
-        trainer = L.Trainer(
-            default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto",
-            gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
-            enable_progress_bar=any(isinstance(c, TQDMProgressBar) for c in callbacks), enable_model_summary=False,
-            check_val_every_n_epoch=config.val_every or 1, num_sanity_val_steps=0, log_every_n_steps=1,
-            deterministic=False, **_together(config, team),
-        )  # fmt: skip
+        trainer = _trainer(config, callbacks, out, team)
         last = out / "last.ckpt"
         lit = Lit(model, steps, truth, team)
         launcher: Any = trainer.strategy.launcher
@@ -264,11 +255,27 @@ def fit(
         try:
             trainer.fit(lit, loader, val_loader, ckpt_path=last if last.exists() else None, weights_only=True)
         except RuntimeError as e:
-            raise team.broken(e) from e
+            if not team.lost(e):
+                raise
+            raise team.told(TrainingError(LOST)) from e
     if trainer.interrupted:
         raise KeyboardInterrupt
     model.to("cpu")
     return trainer.global_step
+
+
+def _trainer(config: Config, callbacks: list[Callback], out: Path, team: Team) -> L.Trainer:
+    """Return Lightning's Trainer of a run."""
+    precision: Any = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    return L.Trainer(
+        default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto",
+        gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
+        enable_progress_bar=any(isinstance(c, TQDMProgressBar) for c in callbacks), enable_model_summary=False,
+        check_val_every_n_epoch=config.val_every or 1, num_sanity_val_steps=0, log_every_n_steps=1,
+        deterministic=False, **_together(config, team),
+    )  # fmt: skip
 
 
 def _together(config: Config, team: Team) -> dict[str, Any]:

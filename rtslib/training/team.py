@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, distributed, nn
 
 from rtslib.config import Config
-from rtslib.errors import ConfigError, RtsError, TrainingError, one_line
+from rtslib.errors import ConfigError, RtsError, one_line
 
 T = TypeVar("T")
-_BROKEN = "another process of this training stopped: its own output says why; --resume goes on from the last epoch"
+#: What the first process says when another one has gone.
+LOST = "another process of this training stopped: its own output says why; --resume goes on from the last epoch"
 _left: list[int] = []  # the size of a team that this process was in, once it has ended
 
 
@@ -112,10 +113,9 @@ class Team:
                     )
                 setattr(model, name, convert_sync_batchnorm(part))
 
-    def broken(self, error: RuntimeError) -> BaseException:
-        """Return what to raise for an error in training: the error, or that another process has gone."""
-        lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
-        return self.told(TrainingError(_BROKEN)) if self.size > 1 and lost else error
+    def lost(self, error: RuntimeError) -> bool:
+        """Tell whether an error in training says that another process has gone."""
+        return self.size > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
     def part(self) -> None:
         """End the team: the first process goes on alone, the others exit with 0."""

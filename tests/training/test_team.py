@@ -23,7 +23,7 @@ from helpers.models import SMALL, made_batch, small_config
 from rtslib.config import Config
 from rtslib.data.opening import open_chips
 from rtslib.data.splits import COLUMNS, save_split
-from rtslib.errors import ConfigError, RtsError, TrainingError
+from rtslib.errors import ConfigError, TrainingError
 from rtslib.models.build import build_model
 from rtslib.models.strategies import STRATEGIES
 from rtslib.synthetic.chips import write_challenge
@@ -281,9 +281,12 @@ def test_what_a_machine_or_a_starter_cannot_do_is_refused(monkeypatch):
 
 def test_a_lost_process_is_told_from_other_errors():
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:2345")
-    assert isinstance(Team(0, 2).broken(lost), RtsError) and isinstance(Team(1, 2).broken(lost), SystemExit)
-    other = RuntimeError("shapes cannot be multiplied")
-    assert Team(0, 2).broken(other) is other and Team().broken(lost) is lost
+    assert (
+        Team(0, 2).lost(lost) and Team(1, 2).lost(torch.distributed.DistNetworkError("reset")) and not Team().lost(lost)
+    )
+    assert not Team(0, 2).lost(RuntimeError("shapes cannot be multiplied"))
+    told = TrainingError("x")
+    assert Team(0, 2).told(told) is told and isinstance(Team(1, 2).told(told), SystemExit)
 
 
 def test_batch_normalisation_is_shared_or_refused(monkeypatch):
