@@ -20,7 +20,8 @@ from rtslib import __version__
 if TYPE_CHECKING:
     from rtslib.config import Config
 
-PATIENCE = 5.0  # s
+#: Seconds that other processes give the first one to say an error that all meet; torchrun then ends them.
+PATIENCE = 30.0
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from helpers.models import SMALL, made_batch, small_config
+from rtslib.cli import app
 from rtslib.config import Config
 from rtslib.data.opening import open_chips
 from rtslib.data.splits import COLUMNS, save_split
@@ -287,6 +288,21 @@ def test_a_lost_process_is_told_from_other_errors():
     assert not Team(0, 2).lost(RuntimeError("shapes cannot be multiplied"))
     told = TrainingError("x")
     assert Team(0, 2).told(told) is told and isinstance(Team(1, 2).told(told), SystemExit)
+
+
+@pytest.mark.parametrize("known,waits", [
+    ({}, []), ({"RANK": "0", "LOCAL_RANK": "0"}, []), ({"SLURM_PROCID": "0"}, []), ({"RANK": "3"}, [app.PATIENCE]),
+    ({"LOCAL_RANK": "1"}, [app.PATIENCE]), ({"SLURM_PROCID": "2"}, [app.PATIENCE]),
+])  # fmt: skip
+def test_the_first_process_is_given_time_to_speak(known, waits, monkeypatch, capsys):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    waited = []
+    monkeypatch.setattr(app.time, "sleep", waited.append)
+    assert app.fail("no such folder") == 2 and capsys.readouterr().err == "error: no such folder\n"
+    assert waited == waits and app.speaks() == (not waits)
 
 
 def test_batch_normalisation_is_shared_or_refused(monkeypatch):
