@@ -105,7 +105,8 @@ def test_two_processes_are_one_run(words, two, tmp_path):
     out, said = two
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines()[-1] == f"{out}: trained" and said.stdout.count("trained") == 1
-    first, *epochs = said.stderr.splitlines()
+    # PyTorch says that what it was to look for, as the branch was frozen, is no more there.
+    first, *epochs = [line for line in said.stderr.splitlines() if "find_unused_parameters=True" not in line]
     assert first == "2 processes: of a step's 4 chips each takes 2" and len(epochs) == EVEN["epochs"], said.stderr
     assert all(re.match(r"two, epoch \d of 3: loss \d", line) for line in epochs)
     alone = tmp_path / "one"
