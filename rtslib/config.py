@@ -4,7 +4,8 @@ Every knob stands here once, with its default, its range and one comment (the na
 a typing error cannot pass as a default. A run saves its config as JSON.
 
 Batch arithmetic: one epoch is ceil(training chips / batch_size) optimiser steps, the last one on a
-smaller batch; `epochs` x training chips = *passes*, the unit in which training costs are compared.
+smaller batch; `epochs` x training chips = *passes*, the unit in which training costs are compared. Processes that train
+together (`devices` x `num_nodes`) share a batch: each takes batch_size / processes chips, and steps stay as many.
 """
 
 import hashlib
@@ -21,6 +22,11 @@ from rtslib.files import read_json, write_json
 
 #: Knobs that training sets, from the data.
 MEASURED = ("modality_mean", "modality_std", "derived", "temperature", "score_shift")
+
+#: Knobs of processes that train together (`rtslib.training.team`).
+TOGETHER = ("devices", "num_nodes", "strategy")
+#: Knobs that say who loads and trains: a run with others is the same run.
+HANDS = ("workers", *TOGETHER)
 
 #: The keys of `rtslib.models.strategies.STRATEGIES`, in a study's order, `decision` (`rtslib.models.decision`),
 #: `trees` (`rtslib.models.trees`), which has no branches to fuse, and `ensemble` (`rtslib.models.ensemble`).
@@ -113,7 +119,7 @@ class Config(BaseModel):
     # training
     seed: int = Field(0, ge=0, lt=2**32)  # of weights, sampling, order and augmentation
     epochs: int = Field(50, ge=1)  # passes over the training side
-    batch_size: int = Field(8, ge=1)  # chips a step
+    batch_size: int = Field(8, ge=1)  # chips a step, of all processes together: each takes its share
     lr: float = Field(1.6e-4, gt=0)  # AdamW, at the end of the warm-up
     backbone_lr: float = Field(1.0, gt=0)  # factor on `lr` for the backbones
     fusion_lr: float = Field(1.0, gt=0)  # the same for what fuses, new beside trained branches
@@ -122,7 +128,10 @@ class Config(BaseModel):
     clip: float = Field(1.0, gt=0)  # gradient norm
     ema: float = Field(0.998, ge=0, lt=1)  # decay of the averaged weights that are evaluated; 0: none
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed on CUDA, else 32-true
-    workers: int = Field(0, ge=0)  # loader processes
+    workers: int = Field(0, ge=0)  # loader processes, of each process that trains
+    devices: int = Field(1, ge=1)  # cards a machine that train together; without a GPU, processes
+    num_nodes: int = Field(1, ge=1)  # machines, each with `devices`
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"  # Lightning's; auto: ddp
     val_every: int = Field(0, ge=0)  # epochs between validations; 0: never
     val_fraction: float = Field(0.15, ge=0, lt=1)  # share of chips, by whole groups
     test_fraction: float = Field(0.2, ge=0, lt=1)  # the same
@@ -149,6 +158,13 @@ class Config(BaseModel):
             raise ConfigError("tree_scales needs at least one positive number of px")
         if not self.cascade_ious or not all(0 < t < 1 for t in self.cascade_ious):
             raise ConfigError("cascade_ious needs at least one threshold, each between 0 and 1")
+        many = self.devices * self.num_nodes
+        if self.fusion == "trees" and (many > 1 or self.strategy != "auto"):
+            raise ConfigError("fusion=trees is planted by one process: leave out devices, num_nodes and strategy")
+        if self.batch_size % many:
+            raise ConfigError(
+                f"batch_size={self.batch_size} is shared by {many} processes (devices x num_nodes): take a multiple"
+            )
         return self
 
     @property
@@ -183,8 +199,8 @@ class Config(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (64 hexadecimal digits) of all knobs but `workers`, which changes no result."""
-        return hashlib.sha256(self.model_dump_json(exclude={"workers"}).encode()).hexdigest()
+        """SHA-256 (64 hexadecimal digits) of all knobs but `HANDS`, which change no result."""
+        return hashlib.sha256(self.model_dump_json(exclude=set(HANDS)).encode()).hexdigest()
 
     def updated(self, **values: Any) -> "Config":
         """Return a checked copy with some knobs changed. Raises ConfigError."""

@@ -1,5 +1,7 @@
 """The flat config: defaults, overrides, refusals, round trip."""
 
+import re
+
 import pytest
 
 from rtslib.config import Config
@@ -30,6 +32,10 @@ def test_a_partial_file_keeps_defaults(tmp_path):
         ("fusion=magic", "fusion = 'magic'"),
         ("anchor_sizes=[1,2]", "five values"),
         ("anchor_sizes=[0,1,2,3,4]", "positive"),
+        ("devices=0", "devices = 0"),
+        ("num_nodes=0", "num_nodes = 0"),
+        ("strategy=fsdp", "strategy = 'fsdp'"),
+        ("devices=3", "batch_size=8 is shared by 3 processes (devices x num_nodes): take a multiple"),
         ("cascade_ious=[]", "at least one threshold"),
         ("tree_scales=[]", "at least one positive number"),
         ("tree_scales=[3,0]", "at least one positive number"),
@@ -45,8 +51,14 @@ def test_a_partial_file_keeps_defaults(tmp_path):
     ],
 )
 def test_what_is_refused(pair, said):
-    with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
+    with pytest.raises(ConfigError, match=re.escape(said)):
         Config().with_overrides([pair])
+
+
+@pytest.mark.parametrize("pair", ["devices=2", "num_nodes=2", "strategy=ddp"])
+def test_trees_are_planted_by_one_process(pair):
+    with pytest.raises(ConfigError, match="fusion=trees is planted by one process"):
+        Config(fusion="trees").with_overrides([pair])
 
 
 @pytest.mark.parametrize("text,error", [("[1]", ConfigError), ("{", DataError), ('{"no": 1}', ConfigError)])

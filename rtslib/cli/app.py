@@ -6,7 +6,9 @@ modules are imported where they are used, so that `--help` is quick.
 """
 
 import contextlib
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +19,9 @@ from rtslib import __version__
 
 if TYPE_CHECKING:
     from rtslib.config import Config
+
+#: Seconds that other processes give the first one to say an error that all meet; torchrun then ends them.
+PATIENCE = 30.0
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -62,8 +67,22 @@ def frame(
     """
 
 
+def speaks() -> bool:
+    """Tell whether this is the first of the processes that torchrun, Lightning or Slurm started, or alone.
+
+    Lightning looks at the same variables in this order; to ask it takes seconds, even before an error.
+    """
+    found = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return int(next(filter(None, found), 0)) == 0
+
+
 def fail(message: str) -> int:
-    """Print one line `error: ...` on stderr and return exit code 2."""
+    """Print one line `error: ...` on stderr and return exit code 2.
+
+    Of several processes the first one is given time: most errors are theirs, too, and its end is that of all.
+    """
+    if not speaks():
+        time.sleep(PATIENCE)
     print("error: " + " ".join(message.splitlines()), file=sys.stderr)
     return 2
 

@@ -19,6 +19,7 @@ from rtslib.cli.app import (
     note_turned,
     progress_on_stderr,
     quiet_stdout,
+    speaks,
 )
 from rtslib.errors import ConfigError, DataError
 
@@ -82,7 +83,7 @@ def train(
     sides = load_split(split, chipset) if split is not None else None
     if sides is not None:
         chipset = with_groups(chipset, dict(zip(sides["chip"], sides["group"])))
-    for odd in chipset.notes if sides is None else ():
+    for odd in chipset.notes if sides is None and speaks() else ():
         note(odd)
     if resume and config is None and profile is None and (out / "config.json").exists():
         config = out / "config.json"

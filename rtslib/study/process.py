@@ -35,6 +35,7 @@ def in_own_process(task: bytes, threads: int, *after: float) -> float:
     env = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     # Dask has its workers hand free memory back at once: every step then asks for all of it anew, and takes 1.5 times.
     env.pop("MALLOC_TRIM_THRESHOLD_", None)
+    env.pop("SLURM_STEP_NUM_TASKS", None)  # tasks of Slurm are workers here, not the processes of one training
     with TemporaryDirectory() as folder:
         file = Path(folder) / "answer"
         given = pickle.dumps((task, str(file), os.getpid()))

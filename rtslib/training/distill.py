@@ -32,7 +32,8 @@ from rtslib.errors import NonFiniteLossError
 from rtslib.files import whole
 from rtslib.models.mvit import MViT
 from rtslib.models.timm_branch import TimmBranch, load_pretrained
-from rtslib.training.loop import EpochSampler, rate
+from rtslib.training.loop import rate
+from rtslib.training.order import EpochSampler
 from rtslib.training.weights import best_device
 
 COLOUR = ("red", "green", "blue")

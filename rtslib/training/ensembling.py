@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from rtslib.config import Config
+from rtslib.config import TOGETHER, Config
 from rtslib.data.chips import ChipSet
 from rtslib.data.splits import SIDES, load_split
 from rtslib.errors import ConfigError
@@ -57,7 +57,8 @@ def ensemble_recipe(start: Mapping[str, Run], chipset: ChipSet, split: pd.DataFr
             raise ConfigError(f"{name} reads other bands as {odd[0]} than the others: join runs of the same bands")
     united["modalities"] = {m: united["modalities"][m] for c in configs.values() for m in c.modalities}
     _same_ground(start, chipset, split)
-    members = [c.updated(temperature=1.0, score_shift=0.0, tta=False).model_dump() for c in configs.values()]
+    plain = [c.updated(temperature=1.0, score_shift=0.0, tta=False) for c in configs.values()]
+    members = [c.model_dump(exclude=set(TOGETHER)) for c in plain]
     most = max(c.max_dets for c in configs.values())
     shared = {**united, "tta": first.tta, "max_dets": most, "seed": first.seed}
     return Recipe(Config.make({"fusion": "ensemble", "members": members, **shared}), chipset, split, start)

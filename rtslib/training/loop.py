@@ -1,7 +1,7 @@
-"""The training loop, by Lightning, and its parts: the module, the order of chips, the log, the checkpoint.
+"""The training loop, by Lightning, and its parts: the module, the log, the checkpoint.
 
-Order and augmentation depend on (seed, epoch) alone, sampling and stochastic depth on (seed, step), so
-a run that is killed and resumed at an epoch's start ends with the same weights as one that was not.
+A run that is killed and resumed at an epoch's start ends with the same weights as one that was not
+(`rtslib.training.order`).
 """
 
 import logging
@@ -9,54 +9,30 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
 import lightning as L
-import numpy as np
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from rtslib.config import Config
 from rtslib.data.chips import Chip, ChipSet
 from rtslib.data.samples import ChipDataset, collate
-from rtslib.errors import NonFiniteLossError
+from rtslib.errors import NonFiniteLossError, TrainingError
 from rtslib.evaluation.coco import evaluate
 from rtslib.files import whole
 from rtslib.models.fusion import Fusion
 from rtslib.models.model import Model
 from rtslib.training.logs import read_log, write_log
+from rtslib.training.order import EpochSampler, mixed_seed
 from rtslib.training.prediction import as_results
-
-
-class EpochSampler(Sampler):
-    """A fresh order of all chips every epoch, from (seed, epoch); also tells the data set the epoch.
-
-    Lightning calls `set_epoch` before each epoch.
-    """
-
-    def __init__(self, dataset: ChipDataset, seed: int) -> None:
-        self.dataset, self.seed, self.epoch = dataset, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch."""
-        self.epoch = epoch
-        self.dataset.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
-        return iter(torch.randperm(len(self.dataset), generator=generator).tolist())
-
-
-def mixed_seed(seed: int, index: int) -> int:
-    """One 64-bit seed per (run's seed, epoch or step)."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+from rtslib.training.team import LOST, Team
 
 
 class Lit(L.LightningModule):
@@ -66,12 +42,13 @@ class Lit(L.LightningModule):
         model: the detector.
         steps: optimiser steps of the whole run, which the schedule spans.
         truth: COCO ground truth of the validation chips, or None.
+        team: the processes that train together; None: this one alone.
     """
 
-    def __init__(self, model: Model, steps: int, truth: dict | None) -> None:
+    def __init__(self, model: Model, steps: int, truth: dict | None, team: Team | None = None) -> None:
         super().__init__()
-        self.model, self.steps, self.truth = model, steps, truth
-        self.found: list[dict] = []
+        self.model, self.steps, self.truth, self.team = model, steps, truth, team or Team()
+        self.found: dict[int, list[dict]] = {}
 
     def configure_optimizers(self) -> Any:
         """AdamW, linear warm-up, cosine to zero, stepped every optimiser step."""
@@ -96,33 +73,41 @@ class Lit(L.LightningModule):
         self.model.backbones.requires_grad_(not frozen).train(not frozen)
 
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
-        """Sum of the losses. Raises NonFiniteLossError with all of them if that is NaN or infinite."""
-        torch.manual_seed(mixed_seed(self.model.config.seed, self.global_step))
-        losses = self.model(batch)
-        total = torch.stack(list(losses.values())).sum()
+        """Sum of the losses. Raises NonFiniteLossError with all of them if that is NaN or infinite.
+
+        What is logged and checked is the mean over all processes.
+        """
+        torch.manual_seed(mixed_seed(self.model.config.seed, self.global_step, self.team.rank))
+        own = self.model(batch)
+        stacked = torch.stack(list(own.values()))
+        means = self.team.mean(stacked.detach())
+        losses, total = dict(zip(own, means)), means.sum()
         if not torch.isfinite(total):
-            raise NonFiniteLossError({k: v.item() for k, v in losses.items()}, self.global_step)
+            raise self.team.told(NonFiniteLossError({k: v.item() for k, v in losses.items()}, self.global_step))
         n = len(batch["sizes"])
-        self.log("loss", total.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=n)
+        self.log("loss", total, prog_bar=True, on_step=False, on_epoch=True, batch_size=n)
         grouped = {"rpn": "loss_objectness loss_rpn_box_reg", "mask": "loss_mask"}
-        shown = {k: sum(losses[name].detach() for name in names.split()) for k, names in grouped.items()}
-        shown["box"] = sum(v.detach() for k, v in losses.items() if "_stage" in k)
+        shown = {k: sum(losses[name] for name in names.split()) for k, names in grouped.items()}
+        shown["box"] = sum(v for k, v in losses.items() if "_stage" in k)
         self.log_dict(shown, prog_bar=True, on_step=True, on_epoch=False, batch_size=n)
-        self.log_dict({k: v.detach() for k, v in losses.items()}, on_step=False, on_epoch=True, batch_size=n)
-        return total
+        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=n)
+        return stacked.sum()
 
     def validation_step(self, batch: dict, index: int) -> None:
         """Collect COCO results; the averaged weights are in place by then."""
         for image_id, output in zip(batch["image_ids"], self.model(batch)):
-            self.found += as_results(image_id, output, self.model.config.max_dets)
+            self.found[image_id] = as_results(image_id, output, self.model.config.max_dets)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val_AP` and `val_AP50` of the masks (fractions 0-1)."""
-        scores = evaluate(self.truth, self.found)["segm"]
-        self.found = []
+        """Log `val_AP` and `val_AP50` of the masks (fractions 0-1), over the chips of all processes, each once."""
+        found = {chip: results for part in self.team.gathered(self.found) for chip, results in part.items()}
+        self.found = {}
+        if not self.team.first:
+            return
+        scores = evaluate(self.truth, [r for results in found.values() for r in results])["segm"]
         for name in ("AP", "AP50"):
             if scores[name] is not None:
-                self.log(f"val_{name}", scores[name], prog_bar=True)
+                self.log(f"val_{name}", scores[name], prog_bar=True, rank_zero_only=True)
 
 
 def rate(step: int, steps: int, warmup: float) -> float:
@@ -223,11 +208,13 @@ class LastCheckpoint(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the checkpoint."""
-        with whole(self.path) as part:
+        with whole(self.path) if trainer.is_global_zero else nullcontext(self.path) as part:  # the first one writes
             trainer.save_checkpoint(part)
 
 
-def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path, progress: bool) -> int:
+def fit(
+    model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path, progress: bool, team: Team | None = None
+) -> int:
     """Train, from `last.ckpt` where there is one; leaves the averaged weights in `model`, on the CPU.
 
     Args:
@@ -235,20 +222,20 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
         chipset: opened data; chips: side -> those of it.
         out: folder of log and checkpoint.
         progress: show it, as `shown_by` says.
+        team: the processes that train together, of which the first one shows and writes; None: this one alone.
 
     Returns:
         The number of optimiser steps.
     """
-    config = model.config
-    loader, val_loader, truth = _loaders(config, chipset, chips)
+    config, team = model.config, team or Team()
+    loader, val_loader, truth = _loaders(config, chipset, chips, team)
     steps = config.epochs * len(loader)
-    callbacks: list[Callback] = [EpochLog(out / "log.csv"), LastCheckpoint(out / "last.ckpt")]
-    if config.ema:
-        callbacks.insert(0, EMAWeightAveraging(decay=averaging_decay(config, steps)))
-    callbacks += shown_by(out.name) if progress else []
-    precision: Any = config.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    ema = [EMAWeightAveraging(decay=averaging_decay(config, steps))] if config.ema else []
+    log: list[Callback] = [EpochLog(out / "log.csv")] if team.first else []
+    callbacks: list[Callback] = [*ema, *log, LastCheckpoint(out / "last.ckpt")]
+    if progress and team.first:
+        callbacks += shown_by(out.name)
+        print(team.said(config.batch_size), file=sys.stderr, end="")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware lines and advertisements
     with warnings.catch_warnings():
         for known in (
@@ -256,28 +243,59 @@ def fit(model: Model, chipset: ChipSet, chips: dict[str, list[Chip]], out: Path,
             "have no `val_dataloader`",
             "LeafSpec.*is deprecated",
             "in eval mode at the start",
+            "recommended to use `self.log",  # what is logged is a mean over all processes already
         ):
             warnings.filterwarnings("ignore", message=f".*{known}.*")
-        trainer = L.Trainer(
-            default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto", devices=1,
-            gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
-            enable_progress_bar=any(isinstance(c, TQDMProgressBar) for c in callbacks), enable_model_summary=False,
-            check_val_every_n_epoch=config.val_every or 1, num_sanity_val_steps=0, log_every_n_steps=1,
-            deterministic=False,
-        )  # fmt: skip
+        trainer = _trainer(config, callbacks, out, team)
         last = out / "last.ckpt"
-        lit = Lit(model, steps, truth)
-        trainer.fit(lit, loader, val_loader, ckpt_path=last if last.exists() else None, weights_only=True)
+        lit = Lit(model, steps, truth, team)
+        launcher: Any = trainer.strategy.launcher
+        if team.children:  # a signal that ends this process ends them
+            launcher.procs = team.children
+        try:
+            trainer.fit(lit, loader, val_loader, ckpt_path=last if last.exists() else None, weights_only=True)
+        except RuntimeError as e:
+            if not team.lost(e):
+                raise
+            raise team.told(TrainingError(LOST)) from e
     if trainer.interrupted:
         raise KeyboardInterrupt
     model.to("cpu")
     return trainer.global_step
 
 
+def _trainer(config: Config, callbacks: list[Callback], out: Path, team: Team) -> L.Trainer:
+    """Return Lightning's Trainer of a run."""
+    precision: Any = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    return L.Trainer(
+        default_root_dir=out, max_epochs=config.epochs, precision=precision, accelerator="auto",
+        gradient_clip_val=config.clip, callbacks=callbacks, logger=False, enable_checkpointing=False,
+        enable_progress_bar=any(isinstance(c, TQDMProgressBar) for c in callbacks), enable_model_summary=False,
+        check_val_every_n_epoch=config.val_every or 1, num_sanity_val_steps=0, log_every_n_steps=1,
+        deterministic=False, **_together(config, team),
+    )  # fmt: skip
+
+
+def _together(config: Config, team: Team) -> dict[str, Any]:
+    """Return what Lightning's Trainer is told of devices; alone, it is to look for no torchrun and no Slurm."""
+    if team.size == 1:
+        return {"devices": 1, "plugins": [LightningEnvironment()]}
+    unused = config.strategy.endswith("true") or config.freeze_epochs > 0
+    ddp = DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)  # buffers are the same everywhere
+    # `EpochSampler` shares the order out: Lightning's own sampler would shuffle by another rule.
+    return {
+        "devices": config.devices, "num_nodes": config.num_nodes, "strategy": ddp, "use_distributed_sampler": False
+    }  # fmt: skip
+
+
 def _loaders(
-    config: Config, chipset: ChipSet, chips: dict[str, list[Chip]]
+    config: Config, chipset: ChipSet, chips: dict[str, list[Chip]], team: Team | None = None
 ) -> tuple[DataLoader, DataLoader | None, dict | None]:
-    """Return the loader of the training side; that of the validation side and its COCO truth, if it is to be scored."""
+    """Return the loader of the training side; that of the validation side and its COCO truth, if it is to be scored;
+    each of what this process takes."""
+    team = team or Team()
     data = ChipDataset(
         chipset, chips["train"], config.modalities, config.augment, seed=config.seed,
         crop=config.crop, dropout=config.modality_dropout, crop_slumps=config.crop_slumps,
@@ -287,8 +305,9 @@ def _loaders(
         "collate_fn": collate, "num_workers": config.workers, "pin_memory": torch.cuda.is_available(),
         "persistent_workers": config.workers > 0,  # they keep what they have read; the epoch reaches them
     }  # fmt: skip
-    loader = DataLoader(data, config.batch_size, sampler=EpochSampler(data, config.seed), **shared)
+    batch = config.batch_size // team.size
+    loader = DataLoader(data, batch, sampler=EpochSampler(data, config.seed, team), **shared)
     if not (config.val_every and chips.get("val")):
         return loader, None, None
-    val = ChipDataset(chipset, chips["val"], config.modalities)
-    return loader, DataLoader(val, config.batch_size, **shared), chipset.coco(chips["val"])
+    val = ChipDataset(chipset, team.share(chips["val"]), config.modalities)
+    return loader, DataLoader(val, batch, **shared), chipset.coco(chips["val"])

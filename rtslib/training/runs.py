@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from rtslib.config import MEASURED, Config
+from rtslib.config import HANDS, MEASURED, Config
 from rtslib.data.chips import ChipSet
 from rtslib.errors import DataError, OutputError
 from rtslib.files import read_json, sha256
@@ -152,11 +152,11 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        """64 hexadecimal digits that identify the training; `workers`, which changes no result, is left out.
+        """64 hexadecimal digits that identify the training; `HANDS`, which change no result, are left out.
 
         Raises DataError if a run it starts from has no weights. Runs that are joined count with their calibrations.
         """
-        knobs = self.config.model_dump(exclude={"workers", *MEASURED})
+        knobs = self.config.model_dump(exclude={*HANDS, *MEASURED})
         start: dict[str, Any] = {part: sha256(run.weights) for part, run in self.start.items()}
         if self.config.fusion == "decision":
             configs = {part: run.config for part, run in self.start.items()}

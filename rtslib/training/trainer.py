@@ -27,6 +27,7 @@ from rtslib.training.join import join
 from rtslib.training.logs import read_log
 from rtslib.training.memory import peak_mib, reset_peak
 from rtslib.training.runs import Recipe, Run
+from rtslib.training.team import Team, gather
 from rtslib.training.trees import plant
 from rtslib.training.weights import best_device, initialise, save_weights
 
@@ -89,23 +90,23 @@ def is_obtained(recipe: Recipe, run: Run) -> bool:
 
 
 def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
-    """Train a recipe into a folder; raises as `train`."""
+    """Train a recipe into a folder; raises as `train`. Of several processes (`rtslib.training.team`) the first one
+    returns, the others exit."""
+    team = gather(recipe.config)
     if recipe.config.fusion == "trees":
         return plant(recipe, run, resume)
     from rtslib.training.loop import fit
 
-    if recipe.claim(run, resume):
+    if team.agreed(lambda: recipe.claim(run, resume)):
+        team.part()
         return run
     chipset, out = recipe.chipset, run.folder
-    config, chips = prepared(recipe)
-    torch.manual_seed(config.seed)
-    model = build_model(config)
-    if recipe.start:
-        initialise(model, recipe.start)
-    record = begun(recipe, run, config)
+    config, chips, model = team.agreed(lambda: _ready(recipe, team), each=True)
+    record = team.agreed(lambda: begun(recipe, run, config))
     opened = gates(model)
     reset_peak()
-    steps = fit(model, chipset, chips, out, progress)
+    steps = fit(model, chipset, chips, out, progress, team)
+    team.part()
     memory = peak_mib()
     save_weights(run.weights, model)
     model.to(best_device())
@@ -116,6 +117,17 @@ def train_recipe(recipe: Recipe, run: Run, resume: bool, progress: bool) -> Run:
     write_json(out / "run.json", {**record, **end})
     (out / "last.ckpt").unlink(missing_ok=True)
     return run
+
+
+def _ready(recipe: Recipe, team: Team) -> tuple[Config, dict[str, list[Chip]], Model]:
+    """Return the recipe's knobs as measured, its chips by side, and the model as it starts."""
+    config, chips = prepared(recipe)
+    torch.manual_seed(config.seed)
+    model = build_model(config)
+    if recipe.start:
+        initialise(model, recipe.start)
+    team.synchronised(model)
+    return config, chips, model
 
 
 def _end_record(model: Model, chips: dict[str, list[Chip]], steps: int, out: Path) -> dict:

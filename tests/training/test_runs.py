@@ -71,8 +71,12 @@ def test_knobs_that_change_no_result_are_not_in_the_key():
     table = pd.DataFrame({"chip": [1], "side": ["train"]})
     keys = {
         Recipe(Config(**knobs), FakeSet("a"), table).key
-        for knobs in ({}, {"workers": 3}, {"temperature": 2.0}, {"score_shift": 1.0})
-    }
+        for knobs in (
+            {}, {"workers": 3}, {"temperature": 2.0}, {"score_shift": 1.0}, {"devices": 2, "num_nodes": 4},
+            {"strategy": "ddp"},
+        )
+    }  # fmt: skip
+    assert len({Config(**knobs).digest for knobs in ({}, {"workers": 3}, {"devices": 4}, {"strategy": "ddp"})}) == 1
     assert len(keys) == 1 and Recipe(Config(lr=1.0), FakeSet("a"), table).key not in keys
 
 
