@@ -12,6 +12,7 @@ import pytest
 
 from helpers.chip_folders import write_challenge, write_coco, write_overlapping
 from helpers.models import TINY_KNOBS as TINY
+from helpers.workers import warm_workers  # noqa: F401 (fixture)
 from rtslib.cli.main import main
 from rtslib.data.masks import encode
 from rtslib.data.opening import open_chips
@@ -304,7 +305,7 @@ def test_map_writes_polygons_figure_and_page(capsys, run, tmp_path):
     assert "exist" in fails(capsys, *args)
 
 
-def test_map_on_a_cluster_that_runs_already_is_the_same(capsys, run, tmp_path):
+def test_map_on_a_cluster_that_runs_already_is_the_same(capsys, run, tmp_path, warm_workers):
     import geopandas as gpd
     from dask.distributed import LocalCluster
 

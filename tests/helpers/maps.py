@@ -78,6 +78,11 @@ class Slow:
         return model.eval()
 
 
+def map_slowly(seconds, folder, out, knobs):
+    """Map a folder with a model that takes its time for each batch: what a process does that is to be killed."""
+    map_scene(Slow(seconds)(), CONFIG, folder, out, **knobs)
+
+
 def blobs(folder, side=256, seed=0):
     """A scene of random blobs with distinct scores from 0.6 to 0.95; returns the folder."""
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(side, side)), 6)

@@ -1,8 +1,9 @@
-"""A tiny landscape, and runs of one epoch on it, as fixtures."""
+"""A tiny landscape, and runs of one epoch on it, as fixtures. All tests read the same: copy what is to be changed."""
 
 import pytest
 
 from helpers.models import SMALL
+from helpers.shared import shared
 from rtslib.config import Config
 from rtslib.data.opening import open_chips
 from rtslib.synthetic.chips import write_challenge
@@ -13,9 +14,8 @@ TINY = {**SMALL, "epochs": 3, "batch_size": 4, "lr": 1e-3, "drop_path": 0.1, "em
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "synthetic"
-    write_challenge(folder, chips=18, size=64, seed=3)
-    return folder
+    with shared(tmp_path_factory, "synthetic", lambda folder: write_challenge(folder, 18, 64, seed=3)) as folder:
+        yield folder
 
 
 def config(data, *names, **knobs):
@@ -25,7 +25,9 @@ def config(data, *names, **knobs):
 
 @pytest.fixture(scope="module")
 def unimodal(data, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    for m in ("rgb", "terrain"):
-        train(open_chips(data), runs / m, config(data, m, epochs=1), progress=False)
-    return runs
+    def make(runs):
+        for m in ("rgb", "terrain"):
+            train(open_chips(data), runs / m, config(data, m, epochs=1), progress=False)
+
+    with shared(tmp_path_factory, "unimodal", make) as runs:
+        yield runs

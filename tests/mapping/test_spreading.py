@@ -3,10 +3,7 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -15,7 +12,8 @@ import rasterio
 import torch
 from dask.distributed import Client, LocalCluster
 
-from helpers.maps import CONFIG, Slow, Threshold, blobs, map_scene, on_ground, write
+from helpers.maps import CONFIG, Slow, Threshold, blobs, map_scene, map_slowly, on_ground, write
+from helpers.workers import warm_workers  # noqa: F401 (fixture)
 from rtslib.config import Config
 from rtslib.errors import ConfigError, DataError, MissingModalityError, OutputError, WeightsError
 from rtslib.files import read_json
@@ -80,16 +78,15 @@ def test_a_stopped_map_goes_on_and_ends_the_same(scene, tmp_path, whole_map):
         map_scene(Threshold(), CONFIG, scene, out, **KNOBS)
 
 
-def test_a_map_killed_outright_goes_on(scene, tmp_path, whole_map):
+def test_a_map_killed_outright_goes_on(scene, tmp_path, whole_map, warm_workers):
     out = tmp_path / "out"
-    code = f"from helpers.maps import *; map_scene(Slow(0.2)(), CONFIG, {str(scene)!r}, {str(out)!r}, **{KNOBS!r})"
-    here = str(Path(__file__).parents[1])
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=here, start_new_session=True)
+    process = warm_workers.Process(target=map_slowly, args=(0.2, scene, out, KNOBS))
+    process.start()
     deadline = time.monotonic() + 120
-    while len(list((out / SHARDS).glob("*.done"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+    while len(list((out / SHARDS).glob("*.done"))) < 2 and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
     assert 2 <= len(markers(out)) < 9
     map_scene(Threshold(), CONFIG, scene, out, resume=True, **KNOBS)
     assert (out / PARQUET_FILE).read_bytes() == whole_map
@@ -263,7 +260,7 @@ def test_polygons_say_how_much_of_each_modality_was_there(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_workers_make_the_same_map_also_when_one_is_killed(scene, tmp_path, whole_map, workers):
+def test_workers_make_the_same_map_also_when_one_is_killed(scene, tmp_path, whole_map, warm_workers, workers):
     knobs = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
     with LocalCluster(n_workers=workers, **knobs) as cluster, Client(cluster) as there:
         assert len(there.nthreads()) == workers
@@ -315,9 +312,10 @@ def test_a_map_that_could_not_begin_leaves_nothing_to_resume(scene, tmp_path):
     map_scene(Threshold(), CONFIG, scene, tmp_path / "out", **KNOBS)
 
 
-def test_a_local_cluster_by_default_and_errors_of_workers_are_ours(scene, tmp_path, whole_map):
+def test_a_local_cluster_by_default_and_errors_of_workers_are_ours(scene, tmp_path, whole_map, request):
     map_scene(Spread(Slow(), workers=2), CONFIG, scene, tmp_path / "out", **KNOBS)
     assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == whole_map
+    request.getfixturevalue("warm_workers")
     with client(1) as there:
         assert len(there.nthreads()) == 1
     bad = np.full((64, 64), 5000, dtype=np.float32)  # metres of relative elevation that none can have

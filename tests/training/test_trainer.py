@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,8 +133,8 @@ def test_a_finished_run_is_recognised_and_another_one_refused(data, unimodal):
         train(open_chips(data), run, config(data, "rgb", epochs=1, lr=2e-3), resume=True, progress=False)
 
 
-def test_a_finished_run_that_lost_its_weights_is_trained_again(data, tmp_path):
-    run = train(open_chips(data), tmp_path / "run", config(data, "terrain", epochs=1), progress=False)
+def test_a_finished_run_that_lost_its_weights_is_trained_again(data, unimodal, tmp_path):
+    run = shutil.copytree(unimodal / "terrain", tmp_path / "run")
     before = load_weights(run / "model.pt")
     (run / "model.pt").unlink()
     train(open_chips(data), run, config(data, "terrain", epochs=1), resume=True, progress=False)
