@@ -72,8 +72,8 @@ bench: $(STAMP) ## measure speed and memory beside timm and torchvision, DEVICE=
 figures: $(STAMP) ## redraw every chart, and the tables of README and docs, from the committed CSVs
 	$(PY) -m rtslib figures
 
-test: $(STAMP) ## run the tests on up to four cores; what was skipped is listed with its reason
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -rs -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+test: $(STAMP) ## run the tests; what was skipped is listed with its reason
+	$(PY) -m pytest -q -rs
 
 lint: $(STAMP) ## check style (ruff) and types (mypy)
 	$(PY) -m ruff check .
