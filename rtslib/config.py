@@ -50,7 +50,7 @@ class Config(BaseModel):
     # data
     modalities: dict[str, list[str]] = {m: list(b) for m, b in MODALITIES.items()}  # first one is primary
     scale: float = Field(1.0, gt=0, le=8)  # chips are resized by this before the backbone, and results back
-    predict_scale: float = Field(1.0, gt=0, le=4)  # a further factor when predicting: whole chips hold larger slumps
+    predict_scale: float = Field(1.0, gt=0, le=4)  # a further factor when predicting (results/corrections.md)
     augment: bool = True  # flips, quarter turns, brightness, the crop, and the knobs from here to `modality_dropout`
     crop: int = Field(0, ge=0)  # px a side that training chips are cut to, mostly around a slump; 0: whole chips
     crop_slumps: float = Field(2 / 3, ge=0, le=1)  # share of crops that are to hold a pixel of a slump
@@ -241,12 +241,11 @@ _SMOKE = {**_NANO, "fpn_channels": 16, "head_channels": 16, "head_convs": 0, "pr
 _GPU = {"backbone": "tiny", "batch_size": 16, "workers": 8, "val_every": 10, "head_norm": "BN", "semantic": 1.0}
 
 # On real chips: weights from elsewhere, chips enlarged so that a slump of 30 px covers anchors and cells, crops around
-# slumps, and steps of two crops. Slumps of 10 m pixels are smaller than those of 4 m. Of these many are larger than a
-# crop and were never seen whole: whole chips are enlarged less (results/corrections.md).
+# slumps, and steps of two crops. Slumps of 10 m pixels are smaller than those of 4 m.
 _REAL: dict[str, Any] = {"backbone": "lite0", "pretrained": True, "batch_size": 2}
 _LAYOUTS: dict[str, Any] = {
     "geotiff": {**_REAL, "scale": 3.0, "crop": 64, "anchor_sizes": [12, 24, 48, 96, 192], "test_fraction": 0.2},
-    "coco": {**_REAL, "scale": 2.0, "predict_scale": 0.75, "crop": 128},
+    "coco": {**_REAL, "scale": 2.0, "crop": 128},
 }  # fmt: skip
 
 # How chips of 4 m are varied in training.
