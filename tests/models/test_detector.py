@@ -7,7 +7,7 @@ from helpers.models import made_batch, redraw, small_config
 from rtslib.errors import ConfigError
 from rtslib.models.build import build_model
 from rtslib.models.cascade import match_boxes, nonempty, pool_regions
-from rtslib.models.mask_head import AT_ONCE, crop_masks, paste_masks
+from rtslib.models.mask_head import AT_ONCE, _paste, crop_masks, paste_masks
 from rtslib.models.rpn import Anchors
 from rtslib.models.strategies import STRATEGIES
 
@@ -119,6 +119,15 @@ def test_the_semantic_branch_adds_one_loss_and_starts_without_effect(backbone, i
     assert set(losses) == LOSSES | {"loss_semantic"} and losses["loss_semantic"] > 0
     sum(losses.values()).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_pasting_within_boxes_is_sampling_the_whole_chip():
+    torch.manual_seed(0)
+    corners = torch.rand(60, 2) * 90 - 15  # some boxes reach over the chip's edges or lie beyond
+    boxes, cells = torch.cat([corners, corners + torch.rand(60, 2) ** 3 * 60 + 1e-3], dim=1), torch.rand(60, 28, 28)
+    whole = _paste(cells, boxes, torch.arange(50) + 0.5, torch.arange(70) + 0.5)
+    assert whole.amax((1, 2)).gt(0).any()
+    torch.testing.assert_close(paste_masks(cells, boxes, 50, 70), whole, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
