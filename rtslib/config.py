@@ -50,7 +50,6 @@ class Config(BaseModel):
     # data
     modalities: dict[str, list[str]] = {m: list(b) for m, b in MODALITIES.items()}  # first one is primary
     scale: float = Field(1.0, gt=0, le=8)  # chips are resized by this before the backbone, and results back
-    predict_scale: float = Field(1.0, gt=0, le=4)  # a further factor when predicting (results/corrections.md)
     augment: bool = True  # flips, quarter turns, brightness, the crop, and the knobs from here to `modality_dropout`
     crop: int = Field(0, ge=0)  # px a side that training chips are cut to, mostly around a slump; 0: whole chips
     crop_slumps: float = Field(2 / 3, ge=0, le=1)  # share of crops that are to hold a pixel of a slump
@@ -166,11 +165,6 @@ class Config(BaseModel):
                 f"batch_size={self.batch_size} is shared by {many} processes (devices x num_nodes): take a multiple"
             )
         return self
-
-    @property
-    def seen_scale(self) -> float:
-        """By how much chips and windows are resized when predicting."""
-        return self.scale * self.predict_scale
 
     @property
     def primary(self) -> str:

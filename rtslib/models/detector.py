@@ -76,8 +76,8 @@ class Detector(Trunk):
             probabilities.
         """
         if not self.training:
-            return alike(self._detections, batch, self.config.seen_scale)
-        listed, features, levels, segmented = self._features(batch, self.config.scale)
+            return alike(self._detections, batch, self.config.scale)
+        listed, features, levels, segmented = self._features(batch)
         targets, sizes = network_targets(batch["targets"], self.config.scale), listed.image_sizes
         proposals, losses = self.rpn(listed, features, targets)
         proposals = self._more(proposals, segmented, sizes)
@@ -88,11 +88,9 @@ class Detector(Trunk):
             losses["loss_semantic"] = self.config.semantic * semantic_loss(segmented, targets, sizes)
         return losses
 
-    def _features(
-        self, batch: dict[str, Any], scale: float
-    ) -> tuple[ImageList, dict[str, Tensor], list[Tensor], Tensor | None]:
+    def _features(self, batch: dict[str, Any]) -> tuple[ImageList, dict[str, Tensor], list[Tensor], Tensor | None]:
         """Return the network's input, the pyramid P2-P6 by name, its levels P2-P5, and the semantic branch's logits."""
-        images, valid, sizes = network_input(batch, scale)
+        images, valid, sizes = network_input(batch, self.config.scale)
         features, segmented = self.pyramid(images, valid), None
         if self.semantic is not None:
             segmented, added = self.semantic([features[k] for k in LEVELS])
@@ -101,9 +99,8 @@ class Detector(Trunk):
         return ImageList(next(iter(images.values())), sizes), features, levels, segmented
 
     def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        c = self.config
-        listed, features, levels, segmented = self._features(batch, c.seen_scale)
-        sizes = listed.image_sizes
+        listed, features, levels, segmented = self._features(batch)
+        sizes, c = listed.image_sizes, self.config
         proposals = self._more(self.rpn(listed, features)[0], segmented, sizes)
         heads = self.heads.detect(levels, proposals, sizes)
         logits = self.mask_head(levels, [f["boxes"] for f in heads]).split([len(f["boxes"]) for f in heads])
@@ -114,7 +111,7 @@ class Detector(Trunk):
                 continue
             probs, scores = agreed(mask.sigmoid(), f["scores"], f["boxes"], segmented[i])
             own = chip_detections(f["boxes"], scores, probs, size, c)
-            alone = pieces(segmented[i], size, c.seen_scale)
+            alone = pieces(segmented[i], size, c.scale)
             alone["scores"] = platt(alone["scores"], c.temperature, c.score_shift)
             found.append(together([own, alone], c.max_dets))
         return found

@@ -84,7 +84,7 @@ def reading(model: Model, batch: dict[str, Any], place: tuple[int, int]) -> dict
         channels. Both lie over the padded network input.
     """
     out: dict[tuple[int, str], Read] = {}
-    row, column = (int((p + 0.5) * model.config.seen_scale) for p in place)
+    row, column = (int((p + 0.5) * model.config.scale) for p in place)
     with ExitStack() as hooks, torch.inference_mode():
         for stride, modality, ask in asked(model):
 

@@ -99,12 +99,12 @@ def chip_detections(
 
     Args:
         boxes: (n, 4) xyxy px of the network input; scores: (n,); probs: (n, 28, 28) mask probabilities.
-        size: (h, w) of the chip; config: `seen_scale`, by which it was resized, `temperature` and `score_shift`.
+        size: (h, w) of the chip; config: `scale`, by which it was resized, `temperature` and `score_shift`.
 
     Returns:
         As `Detector.forward` in evaluation mode.
     """
-    boxes = clip_boxes_to_image(boxes / config.seen_scale, size)
+    boxes = clip_boxes_to_image(boxes / config.scale, size)
     keep = nonempty(boxes)  # as detectron2
     boxes = boxes[keep]
     labels = torch.ones(len(boxes), dtype=torch.long, device=boxes.device)

@@ -76,7 +76,7 @@ def watch(run: StudyRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     the amounts each head's learnt offset and width, px."""
     model, chipset = load_model(run.made, bare=True), run.study.chipset
     chips = run.study.chips("test")
-    side = int(max(chips[0].height, chips[0].width) * model.config.seen_scale)
+    side = int(max(chips[0].height, chips[0].width) * model.config.scale)
     count = max(1, min(WATCHED, WATCHED * WATCHED_PX**2 // side**2))
     alike = [c for c in chips if (c.height, c.width) == (chips[0].height, chips[0].width)][:count]
     modalities = {m: tuple(bands) for m, bands in model.config.modalities.items()}

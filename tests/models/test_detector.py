@@ -145,25 +145,6 @@ def test_detections_have_the_stated_shapes_and_stay_in_the_chip(scale):
         assert f["masks"].min() >= 0 and f["masks"].max() <= 1
 
 
-@pytest.mark.parametrize("knobs", [{}, {"semantic": 1.0}])
-def test_chips_may_be_resized_otherwise_when_predicting(knobs):
-    """Trained at 2, predicting at 2 x 0.75: losses are those at 2, detections those of a model at 1.5."""
-    models = []
-    for scales in ({"scale": 2.0, "predict_scale": 0.75}, {"scale": 2.0}, {"scale": 1.5}):
-        torch.manual_seed(0)
-        models.append(build_model(small_config(score_thresh=0.0, **scales, **knobs)))
-        redraw(models[-1], spread=0.1)
-    ours, trained, predicting = models
-    batch, losses = made_batch(), []
-    for model in (ours, trained):
-        torch.manual_seed(1)  # of sampling
-        losses.append({k: v.item() for k, v in model.train()(batch).items()})
-    assert losses[0] == losses[1]
-    with torch.inference_mode():
-        for one, other in zip(ours.eval()(batch), predicting.eval()(batch), strict=True):
-            assert len(one["boxes"]) and all(torch.equal(one[k], other[k]) for k in one)
-
-
 @pytest.mark.parametrize("knobs", [{}, {"scale": 1.5}, {"semantic": 1.0}, {"backbone": "lite0", "semantic": 1.0}])
 def test_padding_and_batch_mates_change_nothing(knobs):
     """Each chip alone against all four together, with random weights everywhere: initial ones hide what is read."""

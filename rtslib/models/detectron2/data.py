@@ -79,7 +79,7 @@ class ChipMapper:
         modalities = {m: tuple(b) for m, b in config.modalities.items()}
         self.data = ChipDataset(chipset, chips, modalities, train and config.augment, seed=config.seed)
         self.place = {chip.id: i for i, chip in enumerate(chips)}
-        self.scale, self.train = config.scale if train else config.seen_scale, train
+        self.scale, self.train = config.scale, train
         self.rounds: Counter[int] = Counter()
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:

@@ -115,8 +115,8 @@ class FusedRCNN(GeneralizedRCNN):
         if isinstance(batch, list):
             return super().forward(batch)
         if not self.training:
-            return alike(self._detections, batch, self.config.seen_scale)
-        listed, features = self._features(batch, self.config.scale)
+            return alike(self._detections, batch, self.config.scale)
+        listed, features = self._features(batch)
         targets = network_targets(batch["targets"], self.config.scale)
         truth = [as_instances(t, size) for t, size in zip(targets, listed.image_sizes, strict=True)]
         with EventStorage():  # detectron2's heads log into one; Lightning's loop has none
@@ -124,14 +124,14 @@ class FusedRCNN(GeneralizedRCNN):
             losses = losses | self.roi_heads(listed, features, proposals, truth)[1]
         return {LOSSES.get(k, k).replace("box_reg_stage", "box_stage"): v for k, v in losses.items()}
 
-    def _features(self, batch: dict[str, Any], scale: float) -> tuple[ImageList, dict[str, Tensor]]:
+    def _features(self, batch: dict[str, Any]) -> tuple[ImageList, dict[str, Tensor]]:
         """Return the network's input and its pyramid."""
-        images, valid, sizes = network_input(batch, scale)
+        images, valid, sizes = network_input(batch, self.config.scale)
         stacked = torch.cat([x.masked_fill(~valid[m][:, None], torch.nan) for m, x in images.items()], dim=1)
         return ImageList(stacked, sizes), self.backbone(stacked)
 
     def _detections(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        listed, features = self._features(batch, self.config.seen_scale)
+        listed, features = self._features(batch)
         proposals, _ = self.proposal_generator(listed, features, None)
         found, _ = self.roi_heads(listed, features, proposals, None)
         return [
