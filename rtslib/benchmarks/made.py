@@ -39,7 +39,7 @@ def their_mvit(ours: Any, size: str, windows: bool = True) -> Model | None:
         return None
     last = torch.tensor(SIZES[size].depths).cumsum(0) - 1
     theirs = modeling.MViT(
-        embed_dim=ours.dims[0], depth=int(last[-1]) + 1, last_block_indexes=tuple(last.tolist()),
+        embed_dim=ours.channels[0], depth=int(last[-1]) + 1, last_block_indexes=tuple(last.tolist()),
         norm_layer=partial(nn.LayerNorm, eps=1e-6), adaptive_window_size=56 if windows else 0,
     )  # fmt: skip
     theirs.load_state_dict(renamed(ours.state_dict(), mvit_names(size)))
