@@ -16,13 +16,14 @@ def challenge(
     new: Annotated[Path, typer.Option(metavar="DIR", help="Folder of chips to predict, any layout; images/ will do.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the run and results.json.")],
     category: Category = "",
+    gpu: Annotated[bool, typer.Option("--gpu", help="The recipe for a GPU: wider heads, eight chips a step.")] = False,
 ) -> None:
     """Train the frozen recipe, then predict new chips."""
     from rtslib.data.opening import open_chips
     from rtslib.study.challenge import RESULTS, predict_challenge, train_challenge
 
     chips = open_chips(new)
-    run = train_challenge(open_chips(data, category), chips, out)
+    run = train_challenge(open_chips(data, category), chips, out, gpu)
     results = predict_challenge(run, chips, out)
     hit = len({r["image_id"] for r in results})
     print(f"{out / RESULTS}: {len(results)} instances on {hit} chips, valid")

@@ -1,8 +1,8 @@
 """The challenge's recipe: one frozen set of knobs, trained on all chips, that predicts new ones.
 
-`CHALLENGE` of `rtslib.config` holds the knobs. A small validation side, whole groups of look-alikes
-(`rtslib.data.lookalikes`), fits the calibration of scores; there is no test side, as the new chips are that. Nothing
-here looks at them before they are predicted.
+`CHALLENGE` of `rtslib.config` holds the knobs, `CHALLENGE_GPU` those for a GPU. A small validation side, whole groups
+of look-alikes (`rtslib.data.lookalikes`), fits the calibration of scores; there is no test side, as the new chips are
+that. Nothing here looks at them before they are predicted.
 """
 
 from pathlib import Path
@@ -24,13 +24,14 @@ from rtslib.training.weights import load_onto_device
 RUN, RESULTS = "run", "results.json"
 
 
-def train_challenge(chipset: ChipSet, new: ChipSet, out: str | Path, progress: bool = True) -> Run:
+def train_challenge(chipset: ChipSet, new: ChipSet, out: str | Path, gpu: bool = False, progress: bool = True) -> Run:
     """Train the recipe on all labelled chips, go on with one that was stopped, or recognise it as finished.
 
     Args:
         chipset: opened data with labels; all modalities that it has are read.
         new: the chips that are to be predicted, whose bands are checked before anything is trained.
         out: folder whose `run/` the run goes to.
+        gpu: take the recipe for a GPU; two cores take a night for it.
         progress: show a progress bar, or a line an epoch.
 
     Raises:
@@ -43,7 +44,7 @@ def train_challenge(chipset: ChipSet, new: ChipSet, out: str | Path, progress: b
     check_modalities(modalities, new.bands)
     if not chipset.has_groups:
         chipset = with_groups(chipset, lookalikes(chipset))
-    knobs = {**config.CHALLENGE, "modalities": modalities}
+    knobs = {**(config.CHALLENGE_GPU if gpu else config.CHALLENGE), "modalities": modalities}
     fractions = Config.make({k: v for k, v in knobs.items() if k != "steps"})
     split = split_by_group(chipset, fractions.val_fraction, 0.0, fractions.seed)
     frozen = in_epochs(knobs, int((split["side"] == "train").sum()))

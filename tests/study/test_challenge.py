@@ -8,7 +8,7 @@ from PIL import Image
 import rtslib.config
 from helpers.chip_folders import write_coco
 from rtslib.cli.main import main
-from rtslib.config import CHALLENGE
+from rtslib.config import CHALLENGE, CHALLENGE_GPU
 from rtslib.data.opening import open_chips
 from rtslib.evaluation.submission import validate
 from rtslib.study.challenge import RESULTS, RUN
@@ -26,9 +26,18 @@ def tiny(monkeypatch):
     monkeypatch.setattr(rtslib.config, "CHALLENGE", TINY)
 
 
-def test_the_shipped_recipe_is_a_config():
-    knobs = {k: v for k, v in CHALLENGE.items() if k != "steps"}
-    assert rtslib.config.Config.make(knobs).pretrained and CHALLENGE["steps"] > 1000
+@pytest.mark.parametrize("recipe", [CHALLENGE, CHALLENGE_GPU])
+def test_a_shipped_recipe_is_a_config_and_sees_as_many_crops(recipe):
+    knobs = {k: v for k, v in recipe.items() if k != "steps"}
+    config = rtslib.config.Config.make(knobs)
+    assert config.pretrained and recipe["steps"] * config.batch_size == 24_000
+
+
+def test_the_recipe_for_a_gpu_is_taken_when_asked_for(tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(rtslib.config, "CHALLENGE_GPU", {**TINY, "head_convs": 1, "steps": 1})
+    data = write_challenge(tmp_path / "data", 16, 64, seed=0, test_chips=3)
+    command = ["challenge", "--data", str(data), "--new", str(data), "--out", str(tmp_path / "out"), "--gpu"]
+    assert main(command) == 0 and Run(tmp_path / "out" / RUN).config.head_convs == 1
 
 
 def test_from_chips_to_a_valid_file_and_nothing_trained_twice(tiny, tmp_path, capsys):
