@@ -10,13 +10,13 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 from affine import Affine
-from shapely.geometry import MultiPolygon
+from shapely.geometry import MultiPolygon, Polygon
 
-from rtslib.data import masks
 from rtslib.data.grids import Grid
 from rtslib.data.ground import measure
 from rtslib.files import whole
 from rtslib.mapping import seams
+from rtslib.mapping.outlines import outlines
 from rtslib.mapping.plan import Plan
 from rtslib.mapping.styles import add_style
 
@@ -49,7 +49,8 @@ def to_polygons(slumps: Sequence[seams.Slump], todo: Plan, provenance: Mapping[s
         more of it), and the provenance.
     """
     grid = todo.region.grid
-    shapes = [_outline(s, grid.transform) for s in slumps]
+    placed = [grid.transform @ Affine.translation(s.col, s.row) for s in slumps]
+    shapes = [_multi(shape) for shape in outlines([s.mask for s in slumps], placed)]
     if todo.area is not None:
         meets = [todo.area.intersects(shape) for shape in shapes]
         slumps, shapes = ([x for x, ok in zip(xs, meets, strict=True) if ok] for xs in (slumps, shapes))
@@ -83,9 +84,7 @@ def write_geopackage(frame: gpd.GeoDataFrame, path: str | Path) -> None:
         add_style(part, MAP_LAYER, frame["score"].to_numpy())
 
 
-def _outline(slump: seams.Slump, transform: Affine) -> MultiPolygon:
-    """Outline one slump in map coordinates."""
-    shape = masks.mask_to_polygon(slump.mask, transform @ Affine.translation(slump.col, slump.row))
+def _multi(shape: Polygon | MultiPolygon) -> MultiPolygon:
     return shape if shape.geom_type == "MultiPolygon" else MultiPolygon([shape])
 
 
