@@ -1,5 +1,5 @@
-"""Commands that measure: `benchmark maps`, `benchmark grounds`, `benchmark parity`, `benchmark speed`,
-`benchmark before`."""
+"""Commands that measure: `benchmark maps`, `benchmark grounds`, `benchmark polygons`, `benchmark parity`,
+`benchmark speed`, `benchmark before`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rtslib.cli.app import app, fail
+from rtslib.errors import ConfigError
 
 benchmark = typer.Typer(rich_markup_mode=None)
 app.add_typer(benchmark, name="benchmark", help="Measure maps, speed, and parity with detectron2.")
@@ -33,6 +34,19 @@ def grounds(
     from rtslib.benchmarks.grounds import measure_grounds
 
     measure_grounds(run, out)
+
+
+@benchmark.command()
+def polygons(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the table.")],
+    counts: Annotated[str, typer.Option(metavar="N,...", help="Numbers of slumps.")] = "1000,10000,100000",
+) -> None:
+    """Measure what joining, outlining and writing a map of very many slumps takes."""
+    from rtslib.benchmarks.polygons import measure_polygons
+
+    if not all(n.isdecimal() and int(n) for n in _words(counts)):
+        raise ConfigError(f"--counts {counts!r}: give whole numbers above 0, with commas between")
+    measure_polygons(out, [int(n) for n in _words(counts)])
 
 
 @benchmark.command()
