@@ -122,4 +122,6 @@ def _with_their_trunk(config: Config) -> Any:
     if trunk is None:
         raise Unavailable("this detectron2 has no MViT: its main branch has")
     model.backbone.bottom_up = trunk
+    branches = property(lambda m: torch.nn.ModuleDict({config.primary: m.backbone.bottom_up}))
+    model.__class__ = type("WithTheirTrunk", (type(model),), {"backbones": branches})  # else it looks for our trunk
     return model

@@ -76,6 +76,15 @@ def test_a_case_of_each_kind_runs(key):
     assert found["median_s"] > 0 and (found["gflop"] is None) == key.startswith(("loading", "start"))
 
 
+@pytest.mark.parametrize("kind", ["trunk/", "inference tiny/", "training tiny/"])
+def test_detectron2_is_measured_where_it_is(kind):
+    case = next(c for key, c in TOYS.items() if key.startswith(f"{kind}detectron2/"))
+    found = bench.measure_case(case, 1)
+    if "skipped" in found.get("note", ""):
+        pytest.skip(found["note"])
+    assert found["median_s"] > 0 and found["gflop"] > 0
+
+
 def test_a_peer_that_is_not_there_is_a_row_that_says_so(monkeypatch):
     def gone(case):
         raise Unavailable("it is not installed")

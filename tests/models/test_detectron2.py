@@ -124,7 +124,7 @@ def test_masks_are_those_that_detectron2_pastes(d2):
     theirs = detector_postprocess(
         Instances((96, 96), pred_boxes=Boxes(boxes.clone()), scores=torch.ones(6), pred_masks=probs[:, None]), 96, 96
     )
-    ours = chip_detections(boxes, torch.ones(6), probs, (96, 96), 1.0)
+    ours = chip_detections(boxes, torch.ones(6), probs, (96, 96), Config())
     assert len(ours["boxes"]) == len(theirs) == 5
     assert torch.equal(ours["masks"] >= 0.5, theirs.pred_masks)
 
