@@ -156,10 +156,19 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+#: Ports that served in this process.
+_SERVED: set[int] = set()
+
+
 @contextmanager
 def serving(folder):
     """Serve an empty `Api` from a free port of the loopback."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    while server.server_port in _SERVED:  # GDAL remembers what it read there, for another test
+        other = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server.server_close()
+        server = other
+    _SERVED.add(server.server_port)
     server.api = Api(folder, f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
