@@ -26,7 +26,9 @@ def main() -> None:
             tab.goto((ROOT / page).as_uri())
             tab.wait_for_load_state("networkidle")
             tab.wait_for_timeout(3000)  # tiles of a map are drawn after they are loaded
-            tab.screenshot(path=ROOT / "docs" / "pictures" / f"{name}.png")
+            picture = ROOT / "docs" / "pictures" / f"{name}.png"
+            tab.screenshot(path=picture)
+            shutil.copy(picture, ROOT / "site" / "pictures")  # the home page, taken next, shows the map
         browser.close()
 
 
