@@ -37,7 +37,9 @@ from rtslib.mapping.shards import read_shard, write_shard
 from rtslib.mapping.totals import totals
 from rtslib.training.memory import peak_mib
 
-CELL, IN_CELL, RADII, TWICE, A_SHARD = 128, 4, (2, 12), 0.25, 5000
+CELL, IN_CELL = 128, 4  # px a side of a cell, and slumps in it
+RADII, TWICE = (2, 12), 0.25  # px, least and most; share of slumps that two windows see
+A_SHARD = 5000  # pieces
 _ONE = "import json, sys; from rtslib.benchmarks.polygons import measure_once; measure_once(*json.loads(sys.argv[1]))"
 
 
