@@ -269,7 +269,8 @@ CHALLENGE: dict[str, Any] = {
 }  # fmt: skip
 
 #: The same with a GPU: heads twice as wide that see four times as many boxes, and steps of eight crops. On 605 chips of
-#: 4 m they brought AP50 0.03 (results/challenge/tables/heads.csv); a step takes a GPU as long, a CPU 3.5 times.
+#: 4 m they brought AP50 0.03 (results/challenge/tables/heads.csv). A step takes a GPU 7 % longer, a CPU 3.5 times as
+#: long.
 CHALLENGE_GPU: dict[str, Any] = {
     **CHALLENGE, "fpn_channels": 128, "head_channels": 128, "head_convs": 2, "head_fc": 256, "rpn_samples": 128,
     "proposals": 200, "roi_samples": 64, "batch_size": 8, "steps": 3000, "workers": 1,

@@ -6,6 +6,7 @@ detections are kept by each, so that what follows the proposals does the same wo
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -118,10 +119,10 @@ def _step(case: Case, model: Any, batch: dict[str, Any], frozen: bool) -> Callab
 def _with_their_trunk(config: Config) -> Any:
     """Build detectron2's model, its own MViT under its own heads. Raises EngineError, Unavailable."""
     model: Any = build_model(config)
-    trunk = their_mvit(MViT(config.backbone, like="detectron2"), config.backbone)
+    trunk: Any = their_mvit(MViT(config.backbone, like="detectron2"), config.backbone)
     if trunk is None:
         raise Unavailable("this detectron2 has no MViT: its main branch has")
     model.backbone.bottom_up = trunk
-    branches = property(lambda m: torch.nn.ModuleDict({config.primary: m.backbone.bottom_up}))
-    model.__class__ = type("WithTheirTrunk", (type(model),), {"backbones": branches})  # else it looks for our trunk
+    # Where the model looks for our trunk's branches; no module, as theirs would hold itself.
+    trunk.trunk = SimpleNamespace(backbones=torch.nn.ModuleDict({config.primary: trunk}))
     return model

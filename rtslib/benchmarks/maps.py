@@ -6,8 +6,6 @@ whole, which is then judged. Each measurement is a process of its own, so that i
 """
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,6 +17,7 @@ import pandas as pd
 import rasterio
 from rasterio.windows import Window
 
+from rtslib.benchmarks.processes import apart
 from rtslib.data.scenes import open_scene
 from rtslib.errors import DataError, RtsError
 from rtslib.evaluation.maps import as_rows, as_text, evaluate_map, read_map
@@ -32,7 +31,6 @@ from rtslib.training.evidence import shown_from
 from rtslib.training.memory import peak_mib
 from rtslib.training.runs import Run
 
-_ONE = "import json, sys; from rtslib.benchmarks.maps import map_once; map_once(json.loads(sys.argv[1]))"
 #: Of memory and quality: windows that hold a large slump whole, and as many pixels a batch as by default.
 WIDE = Options(window=512, overlap=128, batch_size=1, block=2)
 #: Of workers: half of both sides, with many blocks to share out, as a region has; the start of workers counts.
@@ -85,11 +83,10 @@ def measure_map(
         RtsError: the process failed; says how.
     """
     given = {"run": str(run), "scene": str(scene), "out": str(out), "workers": workers, "options": asdict(options)}
-    command = [sys.executable, "-c", _ONE, json.dumps(given)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RtsError(f"mapping {scene} to measure it failed: {' '.join(done.stderr.splitlines()[-1:])}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return apart("rtslib.benchmarks.maps:map_once", given)
+    except RtsError as e:
+        raise RtsError(f"mapping {scene} to measure it failed: {e}") from None
 
 
 def map_once(given: dict[str, Any]) -> None:

@@ -9,8 +9,6 @@ its own.
 
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,8 +23,8 @@ import pandas as pd
 from affine import Affine
 from rasterio.crs import CRS
 
+from rtslib.benchmarks.processes import apart
 from rtslib.data.grids import Grid
-from rtslib.errors import RtsError
 from rtslib.files import save_table
 from rtslib.mapping.maps import CANDIDATES
 from rtslib.mapping.plan import Plan
@@ -40,11 +38,14 @@ from rtslib.training.memory import peak_mib
 CELL, IN_CELL = 128, 4  # px a side of a cell, and slumps in it
 RADII, TWICE = (2, 12), 0.25  # px, least and most; share of slumps that two windows see
 A_SHARD = 5000  # pieces
-_ONE = "import json, sys; from rtslib.benchmarks.polygons import measure_once; measure_once(*json.loads(sys.argv[1]))"
 
 
 def measure_polygons(out: str | Path, counts: Sequence[int] = (1_000, 10_000, 100_000)) -> pd.DataFrame:
     """Measure each number of slumps and write `out/tables/polygons.csv`.
+
+    Args:
+        out: folder.
+        counts: numbers of slumps; each is rounded up to whole rows of cells.
 
     Returns:
         Columns slumps, pieces, shards_mib (on disk), seconds of read, join, outline, count and write, seconds, and
@@ -55,11 +56,7 @@ def measure_polygons(out: str | Path, counts: Sequence[int] = (1_000, 10_000, 10
     """
     rows = []
     for count in counts:
-        command = [sys.executable, "-c", _ONE, json.dumps([count])]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RtsError(" ".join(done.stderr.splitlines()[-1:]) or f"exit code {done.returncode}")
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        rows.append(apart("rtslib.benchmarks.polygons:measure_once", count))
         print(", ".join(f"{k} {v:g}" for k, v in rows[-1].items()), flush=True)
         save_table(pd.DataFrame(rows), Path(out) / "tables" / "polygons.csv")
     return pd.DataFrame(rows)

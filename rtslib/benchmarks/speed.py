@@ -13,9 +13,6 @@ operations reach.
 
 import gc
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
@@ -25,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from rtslib.benchmarks.cases import Case, Unavailable, Work, all_cases
+from rtslib.benchmarks.processes import apart
 from rtslib.errors import ConfigError, RtsError
 from rtslib.files import save_table, write_json
 from rtslib.provenance import commit, hardware, versions
@@ -40,7 +38,6 @@ GROUPS = {
 }  # fmt: skip
 COLUMNS = ["group", "case", "px", "batch", "device", "precision", "threads", "median_s", "min_s", "max_s", "peak_mib",
            "gflop", "share_of_gemm", "against", "difference", "note"]  # fmt: skip
-_ONE = "import json, sys; from rtslib.benchmarks.speed import measure_once; measure_once(json.loads(sys.argv[1]))"
 _TABLE = Path("tables") / "speed.csv"
 
 
@@ -69,12 +66,7 @@ def measure_case(case: Case, repeats: int) -> dict[str, Any]:
 def measure_apart(case: Case, repeats: int, threads: int) -> dict[str, Any]:
     """Measure a case in a process of its own; returns as `measure_case`. Raises RtsError: it failed; says how."""
     given = {"case": asdict(case), "repeats": repeats, "threads": threads}
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-c", _ONE, json.dumps(given)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise RtsError(" ".join(done.stderr.splitlines()[-1:]) or f"exit code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return apart("rtslib.benchmarks.speed:measure_once", given, OMP_NUM_THREADS=str(threads))
 
 
 def measure_once(given: dict[str, Any]) -> None:
